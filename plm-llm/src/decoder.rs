@@ -1,0 +1,308 @@
+use burn::module::{Module, Param};
+use burn::nn::Initializer;
+use burn::tensor::{DType, Device, Int, Tensor};
+use plm_linear::{Linear, LinearConfig, linear};
+
+use crate::{DecoderConfig, DecoderLayer, Error, KvCache, RmsNorm, Rope};
+
+/// New tokens that go through the layers at once. It bounds the memory of a long prefill, and
+/// keeps the attention of early tokens from running over late ones that they may not see.
+const PREFILL_CHUNK: usize = 512;
+
+/// Standard deviation of a freshly drawn embedding.
+const EMBEDDING_STD: f64 = 0.02;
+
+/// The token embedding.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// One row per token, `[vocab_size, hidden_size]`, in the checkpoint's precision.
+    pub weight: Param<Tensor<2>>,
+}
+
+/// The text decoder: embeddings in, hidden states and logits out.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// Token embedding, and output projection where the two are tied.
+    pub embed_tokens: Embedding,
+    /// Decoder layers.
+    pub layers: Vec<DecoderLayer>,
+    /// Norm after the last layer.
+    pub norm: RmsNorm,
+    /// Output projection, absent where tied to the embedding.
+    pub lm_head: Option<Linear>,
+    #[module(skip)]
+    rope: Rope,
+    head_dim: usize,
+    max_positions: usize,
+}
+
+impl DecoderConfig {
+    /// Builds the decoder with lazily drawn random weights.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidConfig`] when the sizes contradict each other.
+    pub fn init(&self, device: &Device) -> Result<Decoder, Error> {
+        self.check()?;
+        let embedding = Initializer::Normal {
+            mean: 0.0,
+            std: EMBEDDING_STD,
+        };
+        Ok(Decoder {
+            embed_tokens: Embedding {
+                weight: embedding.init([self.vocab_size, self.hidden_size], device),
+            },
+            layers: (0..self.num_layers)
+                .map(|_| DecoderLayer::init(self, device))
+                .collect(),
+            norm: RmsNorm::init(self.hidden_size, self.rms_norm_eps, device),
+            lm_head: (!self.tie_word_embeddings)
+                .then(|| LinearConfig::new(self.hidden_size, self.vocab_size).init(device)),
+            rope: self.rope,
+            head_dim: self.head_dim,
+            max_positions: self.max_positions,
+        })
+    }
+}
+
+impl Decoder {
+    /// Positions that the model was trained for.
+    pub fn max_positions(&self) -> usize {
+        self.max_positions
+    }
+
+    /// An empty cache for one sequence.
+    pub fn new_cache(&self) -> KvCache {
+        self.new_padded_cache(vec![0])
+    }
+
+    /// An empty cache for a batch, whose sequences will start with so many padded entries each.
+    pub fn new_padded_cache(&self, padding: Vec<usize>) -> KvCache {
+        KvCache::new(self.layers.len(), padding)
+    }
+
+    /// Embeddings of token ids, in f32.
+    ///
+    /// # Shapes
+    ///
+    /// - result: `[ids.len(), hidden_size]`
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TokenOutOfRange`] with the first id that the vocabulary does not hold.
+    pub fn embed(&self, ids: &[u32], device: &Device) -> Result<Tensor<2>, Error> {
+        let weight = self.embed_tokens.weight.val();
+        let [vocab_size, hidden_size] = weight.dims();
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(Error::TokenOutOfRange { id, vocab_size });
+        }
+        if ids.is_empty() {
+            return Ok(Tensor::zeros([0, hidden_size], (device, DType::F32)));
+        }
+        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let indices = Tensor::<1, Int>::from_data(ids.as_slice(), device);
+        Ok(weight.select(0, indices).cast(DType::F32))
+    }
+
+    /// Reads new tokens and returns their hidden states after the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// - `embeddings`: `[batch, seq, hidden_size]`; `batch` is the cache's
+    /// - result: `[batch, seq, hidden_size]`
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyPositions`] when the longest sequence would pass the model's positions.
+    /// The cache is unchanged then.
+    pub fn extend(&self, embeddings: Tensor<3>, cache: &mut KvCache) -> Result<Tensor<3>, Error> {
+        let seq = embeddings.dims()[1];
+        self.check_room(cache, seq)?;
+        let chunks = (0..seq).step_by(PREFILL_CHUNK).map(|start| {
+            let size = PREFILL_CHUNK.min(seq - start);
+            self.extend_chunk(embeddings.clone().narrow(1, start, size), cache)
+        });
+        let mut hidden: Vec<_> = chunks.collect();
+        Ok(match hidden.len() {
+            0 => embeddings,
+            1 => hidden.remove(0),
+            _ => Tensor::cat(hidden, 1),
+        })
+    }
+
+    /// Checks that `count` more tokens fit the model's positions.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyPositions`] when they do not.
+    pub fn check_room(&self, cache: &KvCache, count: usize) -> Result<(), Error> {
+        let least_padding = cache.padding().iter().min().copied().unwrap_or(0);
+        let needed = (cache.len() + count).saturating_sub(least_padding);
+        if needed > self.max_positions {
+            return Err(Error::TooManyPositions {
+                needed,
+                limit: self.max_positions,
+            });
+        }
+        Ok(())
+    }
+
+    fn extend_chunk(&self, embeddings: Tensor<3>, cache: &mut KvCache) -> Tensor<3> {
+        let [batch, seq, _] = embeddings.dims();
+        let device = embeddings.device();
+        let positions = cache.next_positions(seq);
+        let rope = self.rope.table(&positions, batch, self.head_dim, &device);
+        let padding = cache.padding_mask(cache.len() + seq, &device);
+
+        let mut x = embeddings;
+        for (layer, layer_cache) in self.layers.iter().zip(&mut cache.layers) {
+            x = layer.forward(x, &rope, padding.clone(), layer_cache);
+        }
+        cache.advance(seq);
+        self.norm.forward(x)
+    }
+
+    /// Scores of every vocabulary entry for the token after each hidden state.
+    ///
+    /// # Shapes
+    ///
+    /// - `hidden`: `[..., hidden_size]`
+    /// - result: `[..., vocab_size]`
+    pub fn logits<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+        match &self.lm_head {
+            Some(head) => head.forward(hidden),
+            None => linear(hidden, self.embed_tokens.weight.val(), None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, Tolerance};
+
+    use super::*;
+
+    fn decoder() -> Decoder {
+        let config = DecoderConfig {
+            vocab_size: 40,
+            hidden_size: 24,
+            intermediate_size: 32,
+            num_layers: 2,
+            num_heads: 6,
+            num_kv_heads: 2,
+            head_dim: 4,
+            rms_norm_eps: 1e-5,
+            rope: Rope {
+                theta: 10_000.0,
+                scaling: None,
+            },
+            max_positions: 1300,
+            tie_word_embeddings: true,
+        };
+        config.init(&Device::flex()).unwrap()
+    }
+
+    fn random(batch: usize, seq: usize) -> Tensor<3> {
+        Tensor::random([batch, seq, 24], Distribution::Default, &Device::flex())
+    }
+
+    fn assert_close(a: Tensor<3>, b: Tensor<3>) {
+        a.into_data()
+            .assert_approx_eq::<f32>(&b.into_data(), Tolerance::absolute(1e-4));
+    }
+
+    #[test]
+    fn token_by_token_equals_all_at_once() {
+        let decoder = decoder();
+        let x = random(1, 9);
+        let whole = decoder.extend(x.clone(), &mut decoder.new_cache()).unwrap();
+        let mut cache = decoder.new_cache();
+        let steps = (0..9)
+            .map(|i| {
+                decoder
+                    .extend(x.clone().narrow(1, i, 1), &mut cache)
+                    .unwrap()
+            })
+            .collect();
+        assert_close(Tensor::cat(steps, 1), whole);
+    }
+
+    #[test]
+    fn chunks_of_a_long_prefill_equal_single_tokens() {
+        let decoder = decoder();
+        let x = random(1, PREFILL_CHUNK + 3);
+        let mut cache = decoder.new_cache();
+        let whole = decoder.extend(x.clone(), &mut cache).unwrap();
+        cache.truncate(PREFILL_CHUNK);
+        let tail = decoder
+            .extend(x.narrow(1, PREFILL_CHUNK, 3), &mut cache)
+            .unwrap();
+        assert_close(tail, whole.narrow(1, PREFILL_CHUNK, 3));
+    }
+
+    #[test]
+    fn left_padding_changes_nothing() {
+        let decoder = decoder();
+        let (long, short) = (random(1, 7), random(1, 4));
+        let padded = Tensor::cat(vec![random(1, 3), short.clone()], 1);
+        let mut batch_cache = decoder.new_padded_cache(vec![0, 3]);
+        let batch = decoder
+            .extend(Tensor::cat(vec![long.clone(), padded], 0), &mut batch_cache)
+            .unwrap();
+        let mut cache = decoder.new_cache();
+        let single = decoder.extend(short, &mut cache).unwrap();
+        assert_close(batch.clone().narrow(0, 1, 1).narrow(1, 3, 4), single);
+
+        let next = random(1, 1);
+        let step = decoder
+            .extend(next.clone().repeat_dim(0, 2), &mut batch_cache)
+            .unwrap();
+        let single = decoder.extend(next, &mut cache).unwrap();
+        assert_close(step.narrow(0, 1, 1), single);
+    }
+
+    #[test]
+    fn selected_sequences_go_on_as_copies() {
+        let decoder = decoder();
+        let x = random(2, 5);
+        let mut cache = decoder.new_padded_cache(vec![0, 0]);
+        decoder.extend(x.clone(), &mut cache).unwrap();
+        cache.select(&[1, 1, 0]);
+        let next = random(3, 1);
+        let found = decoder.extend(next.clone(), &mut cache).unwrap();
+        for (row, source) in [1, 1, 0].into_iter().enumerate() {
+            let mut single = decoder.new_cache();
+            decoder
+                .extend(x.clone().narrow(0, source, 1), &mut single)
+                .unwrap();
+            let expected = decoder
+                .extend(next.clone().narrow(0, row, 1), &mut single)
+                .unwrap();
+            assert_close(found.clone().narrow(0, row, 1), expected);
+        }
+    }
+
+    #[test]
+    fn positions_beyond_the_limit_are_refused_before_anything_changes() {
+        let decoder = decoder();
+        let mut cache = decoder.new_cache();
+        let error = decoder.extend(random(1, 1301), &mut cache).unwrap_err();
+        assert_eq!(
+            error,
+            Error::TooManyPositions {
+                needed: 1301,
+                limit: 1300
+            }
+        );
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn ids_outside_the_vocabulary_are_refused() {
+        let error = decoder().embed(&[1, 40], &Device::flex()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "token id 40 is outside the vocabulary of 40"
+        );
+    }
+}

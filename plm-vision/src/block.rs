@@ -1,0 +1,66 @@
+use burn::module::{Module, Param};
+use burn::nn::Initializer;
+use burn::tensor::{Device, Tensor};
+
+use crate::{Attention, LayerNorm, Mlp, PerceptionEncoderConfig, Rope2d};
+
+/// Initial value of the layer scales, as in the released models.
+const LAYER_SCALE_INIT: f64 = 0.1;
+
+/// One pre-norm transformer block with layer scale:
+/// `x += gamma_1 · attn(norm1(x))`, then `x += gamma_2 · mlp(norm2(x))`.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Norm before attention.
+    pub norm1: LayerNorm,
+    /// Self-attention.
+    pub attn: Attention,
+    /// Norm before the MLP.
+    pub norm2: LayerNorm,
+    /// MLP.
+    pub mlp: Mlp,
+    /// Scale of the attention branch, `[width]`.
+    pub gamma_1: Option<Param<Tensor<1>>>,
+    /// Scale of the MLP branch, `[width]`.
+    pub gamma_2: Option<Param<Tensor<1>>>,
+}
+
+impl Block {
+    pub(crate) fn init(config: &PerceptionEncoderConfig, device: &Device) -> Self {
+        let gamma = || {
+            let initializer = Initializer::Constant {
+                value: LAYER_SCALE_INIT,
+            };
+            config
+                .layer_scale
+                .then(|| initializer.init([config.width], device))
+        };
+        Self {
+            norm1: LayerNorm::init(config.width, config.norm_eps, device),
+            attn: Attention::init(config, device),
+            norm2: LayerNorm::init(config.width, config.norm_eps, device),
+            mlp: Mlp::init(config, device),
+            gamma_1: gamma(),
+            gamma_2: gamma(),
+        }
+    }
+
+    /// Runs the block.
+    ///
+    /// # Shapes
+    ///
+    /// - `x` and result: `[tiles, tokens, width]`
+    pub fn forward(&self, x: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
+        let branch = self.attn.forward(self.norm1.forward(x.clone()), rope);
+        let x = x + scaled(branch, &self.gamma_1);
+        let branch = self.mlp.forward(self.norm2.forward(x.clone()));
+        x + scaled(branch, &self.gamma_2)
+    }
+}
+
+fn scaled(branch: Tensor<3>, gamma: &Option<Param<Tensor<1>>>) -> Tensor<3> {
+    match gamma {
+        Some(gamma) => branch * gamma.val().unsqueeze(),
+        None => branch,
+    }
+}
