@@ -120,7 +120,7 @@ impl Decoder {
         self.check_room(cache, seq)?;
         let chunks = (0..seq).step_by(PREFILL_CHUNK).map(|start| {
             let size = PREFILL_CHUNK.min(seq - start);
-            self.extend_chunk(embeddings.clone().narrow(1, start, size), cache)
+            self.run_layers(embeddings.clone().narrow(1, start, size), cache, |_| {})
         });
         let mut hidden: Vec<_> = chunks.collect();
         Ok(match hidden.len() {
@@ -147,7 +147,36 @@ impl Decoder {
         Ok(())
     }
 
-    fn extend_chunk(&self, embeddings: Tensor<3>, cache: &mut KvCache) -> Tensor<3> {
+    /// Reads new tokens and returns every stage, for comparison with another implementation: the
+    /// embeddings, what each layer but the last gives, and the last one's after the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// As [`extend`](Self::extend), `num_layers + 1` times.
+    ///
+    /// # Errors
+    ///
+    /// As [`extend`](Self::extend).
+    pub fn hidden_states(
+        &self,
+        embeddings: Tensor<3>,
+        cache: &mut KvCache,
+    ) -> Result<Vec<Tensor<3>>, Error> {
+        self.check_room(cache, embeddings.dims()[1])?;
+        let mut states = vec![embeddings.clone()];
+        let last = self.run_layers(embeddings, cache, |x| states.push(x.clone()));
+        states.pop();
+        states.push(last);
+        Ok(states)
+    }
+
+    /// Runs all layers and the final norm; `observe` sees what each layer gives.
+    fn run_layers(
+        &self,
+        embeddings: Tensor<3>,
+        cache: &mut KvCache,
+        mut observe: impl FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
         let [batch, seq, _] = embeddings.dims();
         let device = embeddings.device();
         let positions = cache.next_positions(seq);
@@ -157,6 +186,7 @@ impl Decoder {
         let mut x = embeddings;
         for (layer, layer_cache) in self.layers.iter().zip(&mut cache.layers) {
             x = layer.forward(x, &rope, padding.clone(), layer_cache);
+            observe(&x);
         }
         cache.advance(seq);
         self.norm.forward(x)
