@@ -1,0 +1,96 @@
+//! Web addresses: where a redirect leads, and who reads what is sent there.
+
+use ureq::http::Uri;
+
+/// The address without its query, which may hold a signature that opens the file to anyone.
+pub(super) fn without_query(url: &str) -> String {
+    url.split(['?', '#']).next().unwrap_or_default().to_owned()
+}
+
+/// The address that `location` means on the page `base`.
+pub(super) fn join(base: &str, location: &str) -> Option<String> {
+    let location = location.split('#').next().unwrap_or_default();
+    let (scheme, rest) = base.split_once("://")?;
+    let host = rest.split(['/', '?']).next()?;
+    let target = if location.contains("://") && !location.starts_with('/') {
+        location.to_owned()
+    } else if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{host}{location}")
+    } else {
+        let path = without_query(rest);
+        format!(
+            "{scheme}://{}/{location}",
+            path.rsplit_once('/').map_or(host, |(folder, _)| folder)
+        )
+    };
+    Origin::of(&target).map(|_| target)
+}
+
+/// Scheme, host and port: who gets to read what is sent.
+#[derive(PartialEq, Eq)]
+pub(super) struct Origin {
+    https: bool,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    pub(super) fn of(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let https = match uri.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())?
+            .to_ascii_lowercase();
+        Some(Self {
+            https,
+            host,
+            port: uri.port_u16().unwrap_or(if https { 443 } else { 80 }),
+        })
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        self.host == "localhost"
+            || self
+                .host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_are_resolved_against_the_page() {
+        let base = "https://hub.example/a/b?x=1";
+        for (location, target) in [
+            ("https://cdn.example/f?s=2", "https://cdn.example/f?s=2"),
+            ("//cdn.example/f", "https://cdn.example/f"),
+            ("/c/d?u=https://e", "https://hub.example/c/d?u=https://e"),
+            ("d", "https://hub.example/a/d"),
+        ] {
+            assert_eq!(join(base, location).as_deref(), Some(target));
+        }
+        assert_eq!(join(base, "file:///secret"), None);
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let same = |a: &str, b: &str| Origin::of(a) == Origin::of(b);
+        assert!(same("https://hub.example/a", "https://HUB.example:443/b"));
+        assert!(!same("https://hub.example", "http://hub.example"));
+        assert!(!same("http://127.0.0.1:1", "http://127.0.0.1:2"));
+        assert!(!same("https://hub.example", "https://hub.example.org"));
+        assert!(Origin::of("http://[::1]:80").unwrap().is_loopback());
+        assert!(Origin::of("hub.example").is_none());
+    }
+}
