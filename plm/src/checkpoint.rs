@@ -1,0 +1,10 @@
+//! A folder (or an embedded copy) of a checkpoint in Hugging Face layout.
+
+mod files;
+mod load;
+mod tensors;
+
+pub(crate) use files::CheckpointFiles;
+pub use load::{LoadProgress, ProgressFn, WeightsError};
+pub(crate) use load::{load_model, model_bytes};
+pub use tensors::Weights;

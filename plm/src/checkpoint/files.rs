@@ -1,0 +1,128 @@
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// No configuration file of a model is larger; tokenizers reach some 20 MB.
+const MAX_TEXT_FILE_BYTES: u64 = 256 << 20;
+
+/// Where a checkpoint's files come from.
+#[derive(Debug, Clone)]
+pub(crate) enum CheckpointFiles {
+    /// A folder.
+    Dir(PathBuf),
+    /// Files compiled into the program, by name.
+    Embedded(&'static [(&'static str, &'static [u8])]),
+}
+
+/// One file, read from any position.
+#[derive(Debug)]
+pub(crate) enum Source {
+    File(File),
+    Memory(&'static [u8]),
+}
+
+impl CheckpointFiles {
+    /// The name of a file for messages.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Dir(dir) => dir.join(name),
+            Self::Embedded(_) => Path::new("<embedded>").join(name),
+        }
+    }
+
+    /// The contents of a small file, or nothing where it does not exist.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, Error> {
+        match self {
+            Self::Embedded(files) => Ok(files
+                .iter()
+                .find(|(file, _)| *file == name)
+                .map(|(_, bytes)| Cow::Borrowed(*bytes))),
+            Self::Dir(dir) => {
+                let path = dir.join(name);
+                match read_limited(&path) {
+                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(Error::Read { path, source }),
+                }
+            }
+        }
+    }
+
+    /// The contents of a small file that must exist.
+    pub(crate) fn require(&self, name: &str) -> Result<Cow<'static, [u8]>, Error> {
+        self.read(name)?.ok_or_else(|| match self {
+            Self::Dir(dir) if !dir.is_dir() => Error::NoSuchFolder { dir: dir.clone() },
+            _ => Error::MissingFile {
+                path: self.path(name),
+            },
+        })
+    }
+
+    /// Opens a large file.
+    pub(crate) fn open(&self, name: &str) -> Result<Source, Error> {
+        match self {
+            Self::Dir(dir) => {
+                let path = dir.join(name);
+                match File::open(&path) {
+                    Ok(file) => Ok(Source::File(file)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        Err(Error::MissingFile { path })
+                    }
+                    Err(source) => Err(Error::Read { path, source }),
+                }
+            }
+            Self::Embedded(files) => files
+                .iter()
+                .find(|(file, _)| *file == name)
+                .map(|(_, bytes)| Source::Memory(bytes))
+                .ok_or_else(|| Error::MissingFile {
+                    path: self.path(name),
+                }),
+        }
+    }
+}
+
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > MAX_TEXT_FILE_BYTES {
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            format!("larger than {} MiB", MAX_TEXT_FILE_BYTES >> 20),
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_TEXT_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Source {
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// Fills `buffer` from `offset` on.
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(offset))?;
+                file.read_exact(buffer)
+            }
+            Self::Memory(bytes) => {
+                let start = usize::try_from(offset).map_err(io::Error::other)?;
+                let part = start
+                    .checked_add(buffer.len())
+                    .and_then(|end| bytes.get(start..end))
+                    .ok_or(ErrorKind::UnexpectedEof)?;
+                buffer.copy_from_slice(part);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::tensor::{DType, TensorData};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, Metadata};
+use serde::Deserialize;
+
+use super::files::{CheckpointFiles, Source};
+use crate::Error;
+
+/// Largest header of a weight file that is read; PLM-8B's is below 200 kB.
+const MAX_HEADER_BYTES: u64 = 100 << 20;
+
+/// Bytes of a tensor that are read and converted at a time.
+const READ_CHUNK_BYTES: usize = 8 << 20;
+
+const SINGLE_FILE: &str = "model.safetensors";
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// The tensors of a checkpoint, in one safetensors file or in shards, read one by one.
+#[derive(Debug)]
+pub struct Weights {
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, TensorEntry>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    source: Source,
+}
+
+/// Where a tensor stands.
+#[derive(Debug, Clone)]
+struct TensorEntry {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    offset: u64,
+    num_bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Weights {
+    /// Opens the weights of a folder and reads their headers, no tensor yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingFile`] when there is neither a weight file nor an index, or a shard that
+    /// the index names is missing; [`Error::WeightFile`] when a header lies or a file is
+    /// truncated; [`Error::Shards`] when index and shards disagree.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::from_files(&CheckpointFiles::Dir(dir.into()))
+    }
+
+    pub(crate) fn from_files(files: &CheckpointFiles) -> Result<Self, Error> {
+        let mut weights = Self {
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
+        // A single file is preferred to an index, as `from_pretrained` does.
+        let single = files.open(SINGLE_FILE);
+        match (single, files.read(INDEX_FILE)?) {
+            (Ok(source), _) => weights.add_shard(files.path(SINGLE_FILE), source)?,
+            (Err(Error::MissingFile { .. }), Some(index)) => weights.add_index(files, &index)?,
+            (Err(error), _) => return Err(error),
+        }
+        Ok(weights)
+    }
+
+    fn add_index(&mut self, files: &CheckpointFiles, index: &[u8]) -> Result<(), Error> {
+        let index_path = files.path(INDEX_FILE);
+        let index: Index = serde_json::from_slice(index).map_err(|source| Error::Json {
+            path: index_path.clone(),
+            source,
+        })?;
+        let mut names: Vec<&String> = index.weight_map.values().collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            if name.contains(['/', '\\']) || name.as_str() == ".." {
+                return Err(Error::Shards {
+                    path: index_path,
+                    what: format!("shard `{name}` is outside the checkpoint's folder"),
+                });
+            }
+            self.add_shard(files.path(name), files.open(name)?)?;
+        }
+        for (tensor, shard) in &index.weight_map {
+            let found = self.tensors.get(tensor).map(|entry| entry.shard);
+            let expected = self.shards.iter().position(|s| s.path == files.path(shard));
+            if found.is_none() || found != expected {
+                return Err(Error::Shards {
+                    path: index_path,
+                    what: format!("tensor `{tensor}` is not in `{shard}`, where the index puts it"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn add_shard(&mut self, path: PathBuf, source: Source) -> Result<(), Error> {
+        let (header_bytes, metadata) = read_header(&path, &source)?;
+        let shard = self.shards.len();
+        for (name, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            let entry = TensorEntry {
+                shard,
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                offset: header_bytes + start as u64,
+                num_bytes: end - start,
+            };
+            if self.tensors.insert(name.clone(), entry).is_some() {
+                return Err(Error::Shards {
+                    path,
+                    what: format!("tensor `{name}` stands in another shard too"),
+                });
+            }
+        }
+        self.shards.push(Shard { path, source });
+        Ok(())
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if there is such a tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// The precision of a tensor, if there is such a tensor and it is f32, f16 or bf16.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        float_dtype(self.tensors.get(name)?.dtype)
+    }
+
+    /// The precision of a tensor as the file names it.
+    pub(crate) fn dtype_name(&self, name: &str) -> String {
+        self.tensors
+            .get(name)
+            .map_or_else(String::new, |entry| format!("{:?}", entry.dtype))
+    }
+
+    /// Bytes of all tensors in the files.
+    pub fn num_bytes(&self) -> u64 {
+        self.tensors.values().map(|t| t.num_bytes as u64).sum()
+    }
+
+    /// Reads one tensor and converts it to `dtype` on the way, without a second copy of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTensor`] when there is no such tensor of f32, f16 or bf16;
+    /// [`Error::Read`] when the file cannot be read.
+    pub fn read(&self, name: &str, dtype: DType) -> Result<TensorData, Error> {
+        let (Some(entry), Some(stored)) = (self.tensors.get(name), self.dtype(name)) else {
+            return Err(Error::MissingTensor { name: name.into() });
+        };
+        let chunks = self.chunks(entry);
+        let shape = entry.shape.clone();
+        Ok(match (stored, dtype) {
+            (DType::F32, DType::F16) => TensorData::new(
+                convert(chunks, |b| f16::from_f32(f32::from_le_bytes(b)))?,
+                shape,
+            ),
+            (DType::F32, DType::BF16) => TensorData::new(
+                convert(chunks, |b| bf16::from_f32(f32::from_le_bytes(b)))?,
+                shape,
+            ),
+            (DType::F32, _) => TensorData::new(convert(chunks, f32::from_le_bytes)?, shape),
+            (DType::F16, DType::F16) => {
+                TensorData::new(convert(chunks, f16::from_le_bytes)?, shape)
+            }
+            (DType::F16, DType::BF16) => TensorData::new(
+                convert(chunks, |b| bf16::from_f32(f16::from_le_bytes(b).to_f32()))?,
+                shape,
+            ),
+            (DType::F16, _) => {
+                TensorData::new(convert(chunks, |b| f16::from_le_bytes(b).to_f32())?, shape)
+            }
+            (_, DType::BF16) => TensorData::new(convert(chunks, bf16::from_le_bytes)?, shape),
+            (_, DType::F16) => TensorData::new(
+                convert(chunks, |b| f16::from_f32(bf16::from_le_bytes(b).to_f32()))?,
+                shape,
+            ),
+            _ => TensorData::new(convert(chunks, |b| bf16::from_le_bytes(b).to_f32())?, shape),
+        })
+    }
+
+    /// The bytes of a tensor, a few MiB at a time.
+    fn chunks<'a>(&'a self, entry: &'a TensorEntry) -> Chunks<'a> {
+        Chunks {
+            shard: &self.shards[entry.shard],
+            offset: entry.offset,
+            left: entry.num_bytes,
+            buffer: Vec::new(),
+        }
+    }
+}
+
+/// Reads a stretch of a file chunk by chunk.
+struct Chunks<'a> {
+    shard: &'a Shard,
+    offset: u64,
+    left: usize,
+    buffer: Vec<u8>,
+}
+
+impl Chunks<'_> {
+    fn next(&mut self) -> Result<Option<&[u8]>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let size = self.left.min(READ_CHUNK_BYTES);
+        self.buffer.resize(size, 0);
+        self.shard
+            .source
+            .read_exact_at(&mut self.buffer, self.offset)
+            .map_err(|source| Error::Read {
+                path: self.shard.path.clone(),
+                source,
+            })?;
+        self.offset += size as u64;
+        self.left -= size;
+        Ok(Some(&self.buffer))
+    }
+}
+
+fn convert<const N: usize, T>(
+    mut chunks: Chunks<'_>,
+    value: impl Fn([u8; N]) -> T,
+) -> Result<Vec<T>, Error> {
+    let mut values = Vec::with_capacity(chunks.left / N);
+    while let Some(bytes) = chunks.next()? {
+        values.extend(bytes.as_chunks::<N>().0.iter().map(|&bytes| value(bytes)));
+    }
+    Ok(values)
+}
+
+fn float_dtype(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        _ => None,
+    }
+}
+
+/// Reads and checks a safetensors header; returns where the data starts and what it holds.
+fn read_header(path: &std::path::Path, source: &Source) -> Result<(u64, Metadata), Error> {
+    let fail = |what: String| Error::WeightFile {
+        path: path.to_owned(),
+        what,
+    };
+    let io = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file_bytes = source.len().map_err(io)?;
+    let mut length = [0; 8];
+    if file_bytes < 8 {
+        return Err(fail(format!(
+            "it is only {file_bytes} bytes long; download it again"
+        )));
+    }
+    source.read_exact_at(&mut length, 0).map_err(io)?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES || length > file_bytes - 8 {
+        return Err(fail(format!(
+            "its header claims {length} bytes in a file of {file_bytes}; it is truncated or no safetensors file"
+        )));
+    }
+    let mut header = vec![0; length as usize];
+    source.read_exact_at(&mut header, 8).map_err(io)?;
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| fail(format!("its header is damaged: {error}")))?;
+    let expected = 8 + length + metadata.data_len() as u64;
+    if expected != file_bytes {
+        return Err(fail(format!(
+            "its header describes {expected} bytes, the file has {file_bytes}; download it again"
+        )));
+    }
+    Ok((8 + length, metadata))
+}

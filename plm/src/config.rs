@@ -1,0 +1,111 @@
+//! `config.json` and `generation_config.json`, in both generations of their keys.
+
+use std::path::Path;
+
+use plm_llm::DecoderConfig;
+use plm_projector::ProjectorConfig;
+use plm_vision::PerceptionEncoderConfig;
+use serde::Deserialize;
+
+use self::raw::{Ids, RawConfig};
+use crate::Error;
+
+mod raw;
+
+/// Everything that `config.json` says of a PerceptionLM, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The vision tower.
+    pub vision: PerceptionEncoderConfig,
+    /// The projector.
+    pub projector: ProjectorConfig,
+    /// The text decoder.
+    pub text: DecoderConfig,
+    /// Token that stands for a cell of an image.
+    pub image_token_id: u32,
+    /// Token that stands for a cell of a video frame.
+    pub video_token_id: u32,
+    /// Token ids that end an answer, where `generation_config.json` names none.
+    pub stop_ids: Vec<u32>,
+}
+
+impl Config {
+    /// Reads `config.json`.
+    ///
+    /// `path` only names the file in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] when it is not the expected JSON; [`Error::Config`] when a value is out of
+    /// range, contradicts another or is not supported; the stages' own errors for their sizes.
+    pub fn from_json(json: &[u8], path: &Path) -> Result<Self, Error> {
+        let raw: RawConfig = parse(json, path)?;
+        raw.resolve().map_err(|error| match error {
+            raw::Invalid::What(what) => Error::Config {
+                path: path.to_owned(),
+                what,
+            },
+            raw::Invalid::Vision(source) => source.into(),
+            raw::Invalid::Decoder(source) => source.into(),
+        })
+    }
+
+    /// Image tokens that one tile or frame takes.
+    pub fn tokens_per_tile(&self) -> usize {
+        let side = self.vision.grid() / self.projector.pooling_ratio;
+        side * side
+    }
+
+    /// Number of parameters, computed from the sizes.
+    pub fn num_parameters(&self) -> u64 {
+        let v = &self.vision;
+        let (width, hidden) = (v.width as u64, v.mlp_width() as u64);
+        let tokens = (v.grid() * v.grid()) as u64 + u64::from(v.class_token);
+        let gammas = if v.layer_scale { 2 * width } else { 0 };
+        let block = 4 * width // norms
+            + (width + 1) * 3 * width // qkv
+            + (width + 1) * width // proj
+            + (width + 1) * hidden + (hidden + 1) * width // MLP
+            + gammas;
+        let norms = if v.use_post_transformer_norm { 4 } else { 2 } * width;
+        let patch = 3 * (v.patch_size * v.patch_size) as u64 * width;
+        let vision = u64::from(v.class_token) * width
+            + tokens * width
+            + patch
+            + norms
+            + v.depth as u64 * block;
+
+        let t = &self.text;
+        let dim = t.hidden_size as u64;
+        let projector = (width + 1) * dim + (dim + 1) * dim;
+        let query = (t.num_heads * t.head_dim) as u64;
+        let kv = (t.num_kv_heads * t.head_dim) as u64;
+        let layer = 2 * dim // norms
+            + 2 * dim * query + 2 * dim * kv // attention
+            + 3 * dim * t.intermediate_size as u64; // MLP
+        let embeddings = if t.tie_word_embeddings { 1 } else { 2 };
+        let text = embeddings * t.vocab_size as u64 * dim + t.num_layers as u64 * layer + dim;
+        vision + projector + text
+    }
+}
+
+/// Stop ids of `generation_config.json`, if it names any.
+///
+/// # Errors
+///
+/// [`Error::Json`] when it is not the expected JSON.
+pub(crate) fn generation_stop_ids(json: &[u8], path: &Path) -> Result<Option<Vec<u32>>, Error> {
+    #[derive(Deserialize)]
+    struct Raw {
+        eos_token_id: Option<Ids>,
+    }
+    let raw: Raw = parse(json, path)?;
+    Ok(raw.eos_token_id.map(Ids::into_vec))
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], path: &Path) -> Result<T, Error> {
+    serde_json::from_slice(json).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        source,
+    })
+}

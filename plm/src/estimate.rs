@@ -1,0 +1,97 @@
+use plm_processor::PromptSize;
+
+use crate::Config;
+
+/// What a prompt and its answer cost, computed from sizes alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Tokens of the prompt, image tokens included.
+    pub prompt_tokens: usize,
+    /// Image tokens of the prompt.
+    pub media_tokens: usize,
+    /// Tiles that the vision tower encodes.
+    pub num_tiles: usize,
+    /// Tokens of prompt and longest answer together.
+    pub total_tokens: usize,
+    /// Positions that the model has.
+    pub max_positions: usize,
+    /// Parameters of the model.
+    pub num_parameters: u64,
+    /// Bytes of the KV cache at the longest answer, in f32.
+    pub kv_cache_bytes: u64,
+    /// Floating-point operations of the vision tower and projector.
+    pub vision_flops: u64,
+    /// Floating-point operations to read the prompt.
+    pub prefill_flops: u64,
+    /// Floating-point operations of one token of the answer, at the prompt's end.
+    pub decode_flops_per_token: u64,
+}
+
+impl Estimate {
+    /// The cost of a prompt with an answer of at most `max_new_tokens`.
+    ///
+    /// Additions and multiplications count one each. Nothing is run or allocated.
+    pub fn new(config: &Config, prompt: &PromptSize, max_new_tokens: usize) -> Self {
+        let num_tiles: usize = prompt.media.iter().map(|media| media.num_tiles).sum();
+        let media_tokens: usize = prompt.media.iter().map(|media| media.num_tokens).sum();
+        let total_tokens = prompt.prompt_tokens + max_new_tokens;
+        Self {
+            prompt_tokens: prompt.prompt_tokens,
+            media_tokens,
+            num_tiles,
+            total_tokens,
+            max_positions: config.text.max_positions,
+            num_parameters: config.num_parameters(),
+            kv_cache_bytes: config.text.kv_cache_bytes(total_tokens),
+            vision_flops: num_tiles as u64 * tile_flops(config),
+            prefill_flops: prefill_flops(config, prompt.prompt_tokens as u64),
+            decode_flops_per_token: decode_flops(config, prompt.prompt_tokens as u64),
+        }
+    }
+
+    /// Whether prompt and longest answer fit the model's positions.
+    pub fn fits(&self) -> bool {
+        self.total_tokens <= self.max_positions
+    }
+}
+
+/// Vision tower and projector for one tile.
+fn tile_flops(config: &Config) -> u64 {
+    let v = &config.vision;
+    let (width, hidden) = (v.width as u64, v.mlp_width() as u64);
+    let patches = (v.grid() * v.grid()) as u64;
+    let tokens = patches + u64::from(v.class_token);
+    let block = tokens * (4 * width * width + 2 * width * hidden) + 2 * tokens * tokens * width;
+    let patch_embed = patches * 3 * (v.patch_size * v.patch_size) as u64 * width;
+    let text = config.text.hidden_size as u64;
+    let projector = patches * (width * text + text * text);
+    2 * (v.depth as u64 * block + patch_embed + projector)
+}
+
+/// Multiplications of one token through all layers, without attention scores.
+fn layer_products(config: &Config) -> u64 {
+    let t = &config.text;
+    let dim = t.hidden_size as u64;
+    let attention = 2 * dim * ((t.num_heads + t.num_kv_heads) * t.head_dim) as u64;
+    t.num_layers as u64 * (attention + 3 * dim * t.intermediate_size as u64)
+}
+
+/// Multiplications of scores and mixing for one token that sees `context` tokens.
+fn score_products(config: &Config, context: u64) -> u64 {
+    let t = &config.text;
+    2 * t.num_layers as u64 * (t.num_heads * t.head_dim) as u64 * context
+}
+
+fn output_products(config: &Config) -> u64 {
+    (config.text.hidden_size * config.text.vocab_size) as u64
+}
+
+fn prefill_flops(config: &Config, tokens: u64) -> u64 {
+    2 * (tokens * layer_products(config)
+        + tokens * score_products(config, tokens.div_ceil(2))
+        + output_products(config))
+}
+
+fn decode_flops(config: &Config, context: u64) -> u64 {
+    2 * (layer_products(config) + score_products(config, context) + output_products(config))
+}

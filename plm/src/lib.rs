@@ -1,0 +1,71 @@
+//! PerceptionLM in Rust.
+//!
+//! ```text
+//! Conversation ─▶ Processor ─▶ Prompt ─▶ PerceptionEncoder ─▶ Projector ─▶ Decoder ─▶ text
+//!                 (tiles + ids)          (one row per patch)  (2x2 pooled)  (KV cache)
+//! ```
+//!
+//! [`PerceptionLM`] loads a checkpoint and answers; the stages are crates of their own and are
+//! reached through [`PerceptionLM::processor`] and [`PerceptionLM::model`].
+//!
+//! ```
+//! use plm::{Conversation, Decoding, Image, LoadOptions, PerceptionLM};
+//!
+//! // The embedded checkpoint has random weights; give `from_dir` a real one.
+//! let plm = PerceptionLM::embedded(&LoadOptions::default())?;
+//! let picture = Image::from_rgb8(64, 48, vec![200; 64 * 48 * 3])?;
+//! let ask = Conversation::ask("What is on the table?", [picture.into()]);
+//! let decoding = Decoding { max_new_tokens: 8, ..Decoding::default() };
+//! let answer = plm.generate(&ask, &decoding)?;
+//! assert!(answer.token_ids.len() <= 8);
+//!
+//! let pieces: Result<Vec<String>, plm::Error> = plm.stream(&ask, &decoding)?.collect();
+//! assert_eq!(pieces?.concat(), answer.text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod answer;
+mod batch;
+mod beams;
+mod checkpoint;
+mod config;
+mod decoding;
+mod device;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod error;
+mod estimate;
+#[cfg(feature = "hub")]
+pub mod hub;
+mod model;
+mod perception_lm;
+mod reply;
+mod score;
+mod session;
+mod stop;
+mod stream;
+mod trace;
+
+pub use answer::{Answer, Finish, Timing, Usage};
+pub use checkpoint::{LoadProgress, ProgressFn, Weights, WeightsError};
+pub use config::Config;
+pub use decoding::{DEFAULT_MAX_NEW_TOKENS, Decoding};
+pub use device::DeviceChoice;
+pub use error::Error;
+pub use estimate::Estimate;
+pub use model::{MediaFeatures, Model};
+pub use perception_lm::{Checkpoint, LoadOptions, PerceptionLM, Precision};
+pub use plm_llm::{EarlyStopping, Penalties, RandomSampling, Sampling};
+pub use plm_processor::{
+    Content, Conversation, DecodeLimits, EncodeOptions, Image, Media, Message, Processor, Prompt,
+    PromptSize, Role, Tiles, Video, VisionInputType,
+};
+pub use score::Score;
+pub use session::{Session, SessionStream};
+pub use stream::Stream;
+pub use trace::{HostTensor, MediaTrace, Trace};
+
+/// The README's examples, compiled as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,173 @@
+use std::ops::Range;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use plm_llm::Decoder;
+use plm_processor::{Media, Prompt};
+use plm_projector::Projector;
+use plm_vision::PerceptionEncoder;
+
+use crate::{Config, Error};
+
+/// Tiles that go through the vision tower at once; it bounds the memory of activations.
+const TILES_PER_PASS: usize = 4;
+
+/// The network of a PerceptionLM: vision tower, projector and text decoder.
+///
+/// The fields are named as in the checkpoint.
+#[derive(Module, Debug)]
+pub struct Model {
+    /// Tiles to patch features.
+    pub vision_tower: PerceptionEncoder,
+    /// Patch features to token embeddings.
+    pub multi_modal_projector: Projector,
+    /// Embeddings to hidden states and logits.
+    pub language_model: Decoder,
+}
+
+/// What one picture becomes on its way to the decoder.
+#[derive(Debug, Clone)]
+pub struct MediaFeatures {
+    /// Features of the vision tower, `[tiles, patches, vision_width]`.
+    pub vision: Tensor<3>,
+    /// Token embeddings, `[tiles, tokens_per_tile, text_width]`.
+    pub projected: Tensor<3>,
+}
+
+impl Config {
+    /// Builds the network with lazily drawn random weights.
+    ///
+    /// # Errors
+    ///
+    /// The stages' errors when their sizes contradict each other.
+    pub fn init(&self, device: &Device) -> Result<Model, Error> {
+        Ok(Model {
+            vision_tower: self.vision.init(device)?,
+            multi_modal_projector: self.projector.init(device),
+            language_model: self.text.init(device)?,
+        })
+    }
+}
+
+impl Model {
+    /// Token embeddings of one picture, `[tiles · tokens_per_tile, text_width]`.
+    ///
+    /// # Errors
+    ///
+    /// The vision tower's error when the tiles are not of its size.
+    pub fn embed_media(&self, media: &Media, device: &Device) -> Result<Tensor<2>, Error> {
+        let passes = tile_passes(media, device);
+        let tokens: Vec<Tensor<2>> = passes
+            .map(|tiles| Ok(self.features(tiles)?.projected.flatten(0, 1)))
+            .collect::<Result<_, Error>>()?;
+        Ok(Tensor::cat(tokens, 0))
+    }
+
+    /// Both stages of one picture, for comparison with another implementation.
+    ///
+    /// # Errors
+    ///
+    /// The vision tower's error when the tiles are not of its size.
+    pub fn media_features(&self, media: &Media, device: &Device) -> Result<MediaFeatures, Error> {
+        let passes = tile_passes(media, device);
+        let parts: Vec<MediaFeatures> = passes
+            .map(|tiles| self.features(tiles))
+            .collect::<Result<_, Error>>()?;
+        let (vision, projected) = parts.into_iter().map(|p| (p.vision, p.projected)).unzip();
+        Ok(MediaFeatures {
+            vision: Tensor::cat(vision, 0),
+            projected: Tensor::cat(projected, 0),
+        })
+    }
+
+    fn features(&self, tiles: Tensor<4>) -> Result<MediaFeatures, Error> {
+        let vision = self.vision_tower.forward(tiles)?;
+        let projected = self.multi_modal_projector.forward(vision.clone())?;
+        Ok(MediaFeatures { vision, projected })
+    }
+
+    /// Embeddings of a prompt from token `start` on, `[tokens - start, text_width]`: the text's
+    /// from the vocabulary, the pictures' from `media_features`, in the prompt's order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Prompt`] when there are not as many features as image tokens; the decoder's error
+    /// when an id is outside the vocabulary.
+    pub fn embed(
+        &self,
+        prompt: &Prompt,
+        media_features: &[Tensor<2>],
+        start: usize,
+        device: &Device,
+    ) -> Result<Tensor<2>, Error> {
+        let ids = &prompt.token_ids;
+        let mut parts = Vec::new();
+        let mut next = start;
+        let push_text = |parts: &mut Vec<Tensor<2>>, from: usize, to: usize| {
+            if from < to {
+                parts.push(self.language_model.embed(&ids[from..to], device)?);
+            }
+            Ok::<_, Error>(())
+        };
+        if media_features.len() != prompt.media.len() {
+            return Err(Error::Prompt {
+                what: format!(
+                    "{} pictures, but features of {}",
+                    prompt.media.len(),
+                    media_features.len()
+                ),
+            });
+        }
+        for (media, features) in prompt.media.iter().zip(media_features) {
+            let positions = media.positions.clone();
+            if positions.end <= next {
+                continue;
+            }
+            if features.dims()[0] != positions.len() {
+                return Err(Error::Prompt {
+                    what: format!(
+                        "a picture has {} placeholders, but {} features",
+                        positions.len(),
+                        features.dims()[0]
+                    ),
+                });
+            }
+            push_text(&mut parts, next, positions.start)?;
+            let from = next.max(positions.start);
+            parts.push(
+                features
+                    .clone()
+                    .narrow(0, from - positions.start, positions.end - from),
+            );
+            next = positions.end;
+        }
+        push_text(&mut parts, next, ids.len())?;
+        Ok(match parts.len() {
+            0 => self.language_model.embed(&[], device)?,
+            1 => parts.remove(0),
+            _ => Tensor::cat(parts, 0),
+        })
+    }
+}
+
+/// A picture's normalised tiles, a few at a time, `[tiles, 3, size, size]`.
+fn tile_passes<'a>(media: &'a Media, device: &'a Device) -> impl Iterator<Item = Tensor<4>> {
+    let num_tiles = media.tiles.len();
+    (0..num_tiles).step_by(TILES_PER_PASS).map(move |start| {
+        pixel_values(
+            media,
+            start..(start + TILES_PER_PASS).min(num_tiles),
+            device,
+        )
+    })
+}
+
+/// Normalised pixels of some tiles, `[tiles, 3, size, size]` in -1..1.
+pub(crate) fn pixel_values(media: &Media, tiles: Range<usize>, device: &Device) -> Tensor<4> {
+    let size = media.tiles.tile_size() as usize;
+    let shape = [tiles.len(), 3, size, size];
+    let values: Vec<f32> = tiles
+        .flat_map(|tile| media.tiles.normalized_tile(tile, &media.normalization))
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

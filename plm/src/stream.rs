@@ -1,0 +1,110 @@
+use std::time::Instant;
+
+use burn::tensor::Tensor;
+use plm_llm::KvCache;
+use plm_processor::Prompt;
+
+use crate::reply::Reply;
+use crate::{Answer, Decoding, Error, PerceptionLM, Timing};
+
+/// An answer as it is generated: an iterator over pieces of text.
+///
+/// Every piece is valid UTF-8; all pieces together are the answer's text. Each step computes one
+/// token, on the thread that asks for it, so dropping the stream cancels the rest.
+pub struct Stream<'a> {
+    plm: &'a PerceptionLM,
+    reply: Reply<'a>,
+    pub(crate) cache: KvCache,
+    /// Logits of the next token, where they are computed already.
+    logits: Option<Vec<f32>>,
+    cached_tokens: usize,
+    timing: Timing,
+}
+
+impl<'a> Stream<'a> {
+    /// Reads the part of a prompt that `cache` does not hold yet, up to the first token's logits.
+    ///
+    /// `features` are the embeddings of the prompt's pictures.
+    pub(crate) fn start(
+        plm: &'a PerceptionLM,
+        prompt: &Prompt,
+        features: &[Tensor<2>],
+        mut cache: KvCache,
+        decoding: &Decoding,
+        mut timing: Timing,
+    ) -> Result<Self, Error> {
+        if decoding.num_beams > 1 {
+            return Err(Error::Decoding {
+                what: "num_beams is above 1; a beam search knows its answer only at the end and cannot be streamed".into(),
+            });
+        }
+        let reply = Reply::new(plm, prompt, decoding)?;
+        let start = Instant::now();
+        let cached_tokens = cache.len();
+        let embeddings = plm
+            .model()
+            .embed(prompt, features, cached_tokens, plm.device())?;
+        let logits = plm.extend_for_logits(embeddings.unsqueeze(), &mut cache)?;
+        timing.prefill = start.elapsed();
+        Ok(Self {
+            plm,
+            reply,
+            cache,
+            logits: logits.into_iter().next(),
+            cached_tokens,
+            timing,
+        })
+    }
+
+    /// Generates what is left and returns the whole answer.
+    ///
+    /// # Errors
+    ///
+    /// What a step of the stream can fail with.
+    pub fn into_answer(mut self) -> Result<Answer, Error> {
+        for piece in self.by_ref() {
+            piece?;
+        }
+        Ok(self.answer())
+    }
+
+    /// What has been generated so far.
+    pub fn answer(&self) -> Answer {
+        self.reply.to_answer(self.timing, self.cached_tokens)
+    }
+
+    /// Prompt and generated tokens.
+    pub(crate) fn ids(&self) -> &[u32] {
+        self.reply.ids()
+    }
+
+    fn step(&mut self) -> Result<String, Error> {
+        let start = Instant::now();
+        let logits = match self.logits.take() {
+            Some(logits) => logits,
+            None => {
+                let last = self.reply.ids()[self.reply.ids().len() - 1];
+                let embedding = self.plm.embed_tokens(&[last])?;
+                let logits = self.plm.extend_for_logits(embedding, &mut self.cache)?;
+                logits.into_iter().next().unwrap_or_default()
+            }
+        };
+        let (_, text) = self.reply.push(logits)?;
+        self.timing.decode += start.elapsed();
+        Ok(text)
+    }
+}
+
+impl Iterator for Stream<'_> {
+    type Item = Result<String, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.reply.is_finished() {
+            match self.step() {
+                Ok(text) if text.is_empty() => {}
+                other => return Some(other),
+            }
+        }
+        None
+    }
+}
