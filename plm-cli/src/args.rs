@@ -1,0 +1,305 @@
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use plm::{DEFAULT_MAX_NEW_TOKENS, DeviceChoice, Precision, VisionInputType};
+
+/// Asks PerceptionLM about pictures, and shows every stage on the way.
+///
+/// Results go to standard output, everything else to standard error. The exit code is 0 on
+/// success, 2 for wrong arguments and 1 for other errors. PLM_LOG sets the level of the log: error,
+/// warn (the default), info, debug or trace.
+#[derive(Debug, Parser)]
+#[command(name = "plm", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer a question, a conversation, or a file of conversations.
+    Generate(GenerateArgs),
+    /// Write what every stage computes for a prompt into a safetensors file.
+    Trace(TraceArgs),
+    /// Show the tiles that pictures are cut into.
+    Preprocess(PreprocessArgs),
+    /// Show the tokens of a text.
+    Tokenize(TokenizeArgs),
+    /// Tell how likely the model finds a given answer.
+    Score(ScoreArgs),
+    /// Talk with the model, with streamed answers.
+    Chat(ChatArgs),
+    /// Fetch a checkpoint from a hub into the cache and print its folder.
+    #[cfg(feature = "hub")]
+    Download(DownloadArgs),
+}
+
+/// Which checkpoint.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// Folder of a checkpoint in Hugging Face layout, or a hub id such as
+    /// facebook/Perception-LM-1B. Without it the embedded checkpoint is used.
+    #[arg(short, long, value_name = "DIR|HUB_ID")]
+    pub(crate) model: Option<PathBuf>,
+}
+
+/// Which checkpoint, and how its weights are held and used.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Where to compute: auto or flex (the CPU).
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// Precision of the weights in memory: auto (as in the file), f32, bf16 or f16.
+    #[arg(long, default_value = "auto")]
+    pub(crate) dtype: Precision,
+    /// Quantisation of the weights; only none is built so far.
+    #[arg(long, value_enum, default_value_t = Quantize::None)]
+    pub(crate) quantize: Quantize,
+    /// Threads that compute; one a core if not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Quantize {
+    None,
+    Q8,
+    Q4,
+}
+
+/// How pictures become tiles.
+#[derive(Debug, Args)]
+pub(crate) struct TileArgs {
+    /// thumb+tile (a thumbnail and a grid of tiles) or vanilla (one tile); as the checkpoint says
+    /// if not given.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) vision_input_type: Option<VisionInputType>,
+    /// Most tiles of a picture's grid.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_num_tiles: Option<u32>,
+    /// Frames taken from a video.
+    #[arg(long, value_name = "N", conflicts_with = "fps")]
+    pub(crate) num_frames: Option<NonZeroUsize>,
+    /// Frames taken from a second of video.
+    #[arg(long, value_name = "F")]
+    pub(crate) fps: Option<f64>,
+}
+
+/// What is asked.
+#[derive(Debug, Args)]
+pub(crate) struct ConversationArgs {
+    /// A picture of the question; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Vec<PathBuf>,
+    /// A video of the question; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) video: Vec<PathBuf>,
+    /// The question.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) prompt: Option<String>,
+    /// Replaces the system text of the checkpoint.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) system: Option<String>,
+    /// A conversation as a JSON list of messages, from a file or from - (standard input).
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["image", "video", "prompt", "system"])]
+    pub(crate) messages: Option<PathBuf>,
+    /// Folder from which relative paths of pictures are taken; if not given, the folder of the file
+    /// that names them, and the current one for --image.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) media_root: Option<PathBuf>,
+    /// Let names of special tokens in texts become special tokens, as the Python reference does.
+    #[arg(long)]
+    pub(crate) parse_special: bool,
+    #[command(flatten)]
+    pub(crate) tiles: TileArgs,
+}
+
+/// How an answer is generated.
+#[derive(Debug, Args)]
+pub(crate) struct DecodingArgs {
+    /// Most tokens of an answer.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_NEW_TOKENS)]
+    pub(crate) max_new_tokens: usize,
+    /// Draw tokens at random at this temperature; 0 always takes the most likely one.
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// Draw from the K most likely tokens.
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
+    /// Draw from the most likely tokens that reach this probability together.
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+    /// Draw from tokens at least this many times as likely as the most likely one.
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+    /// Make tokens that occurred less likely; 1 changes nothing.
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub(crate) repetition_penalty: f32,
+    /// Never repeat a sequence of this many tokens; 0 forbids nothing.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) no_repeat_ngram_size: usize,
+    /// Beams of a beam search; 1 searches none.
+    #[arg(long, value_name = "B", default_value_t = 1)]
+    pub(crate) num_beams: usize,
+    /// Exponent of the length by which a beam's score is divided.
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub(crate) length_penalty: f32,
+    /// Seed of random draws.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// A text that ends the answer; may be given several times.
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub(crate) stop: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) conversation: ConversationArgs,
+    /// Conversations, one JSON list of messages a line, from a file or from - (standard input);
+    /// prints one line of JSON for each.
+    #[arg(
+        long,
+        value_name = "FILE.jsonl",
+        conflicts_with_all = ["image", "video", "prompt", "system", "messages"]
+    )]
+    pub(crate) batch: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) decoding: DecodingArgs,
+    /// Print what the prompt and its answer would cost, without loading any weights.
+    #[arg(long)]
+    pub(crate) estimate: bool,
+    /// Print the answer as it is generated.
+    #[arg(long, conflicts_with_all = ["json", "batch", "estimate"])]
+    pub(crate) stream: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) conversation: ConversationArgs,
+    /// The file to write.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) out: PathBuf,
+    /// Write the logits of all positions, not of the last alone.
+    #[arg(long)]
+    pub(crate) all_logits: bool,
+    /// Print the names and shapes of the tensors as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PreprocessArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// A picture; may be given several times.
+    #[arg(long, value_name = "FILE", required_unless_present = "video")]
+    pub(crate) image: Vec<PathBuf>,
+    /// A video; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) video: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tiles: TileArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenizeArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The text.
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub(crate) text: String,
+    /// Leave names of special tokens text.
+    #[arg(long)]
+    pub(crate) no_special: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) conversation: ConversationArgs,
+    /// The answer to score.
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub(crate) continuation: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// A picture for the first question; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Vec<PathBuf>,
+    /// A video for the first question; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) video: Vec<PathBuf>,
+    /// Replaces the system text of the checkpoint.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) system: Option<String>,
+    /// Let names of special tokens in texts become special tokens, as the Python reference does.
+    #[arg(long)]
+    pub(crate) parse_special: bool,
+    #[command(flatten)]
+    pub(crate) tiles: TileArgs,
+    #[command(flatten)]
+    pub(crate) decoding: DecodingArgs,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Debug, Args)]
+pub(crate) struct DownloadArgs {
+    /// The repository, such as facebook/Perception-LM-1B.
+    #[arg(value_name = "HUB_ID")]
+    pub(crate) repo: String,
+    /// Branch, tag or commit.
+    #[arg(long, value_name = "R", default_value = "main")]
+    pub(crate) revision: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn texts_may_begin_with_a_hyphen() {
+        let cli = Cli::try_parse_from(["plm", "tokenize", "--text", "--json"]).unwrap();
+        let Command::Tokenize(args) = cli.command else {
+            panic!("not parsed as tokenize");
+        };
+        assert_eq!((args.text.as_str(), args.json), ("--json", false));
+    }
+}

@@ -1,0 +1,29 @@
+//! One module a subcommand.
+
+mod batch;
+mod chat;
+#[cfg(feature = "hub")]
+mod download;
+mod estimate;
+mod generate;
+mod preprocess;
+mod score;
+mod tokenize;
+mod trace;
+
+use crate::args::Command;
+use crate::error::Error;
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Generate(args) => generate::run(args),
+        Command::Trace(args) => trace::run(args),
+        Command::Preprocess(args) => preprocess::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Chat(args) => chat::run(args),
+        #[cfg(feature = "hub")]
+        Command::Download(args) => download::run(args),
+    }
+}

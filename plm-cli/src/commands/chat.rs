@@ -1,0 +1,203 @@
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use plm::{Content, Decoding, Image, PerceptionLM, Session};
+
+use crate::args::ChatArgs;
+use crate::conversations::open_images;
+use crate::error::Error;
+use crate::output;
+use crate::request::{ModelRequest, decoding, encoding, refuse_videos};
+
+const HELP: &str = "/image PATH    show a picture with the next question\n\
+                    /system TEXT   replace the system text\n\
+                    /reset         forget all turns and pictures\n\
+                    /help          show this\n\
+                    /quit          end; so does the end of the input";
+
+pub(crate) fn run(args: ChatArgs) -> Result<(), Error> {
+    let decoding = decoding(args.decoding)?;
+    if decoding.num_beams > 1 {
+        return Err(Error::usage(
+            "chat streams its answers, which --num-beams above 1 does not allow",
+        ));
+    }
+    refuse_videos(&args.video)?;
+    let model = ModelRequest::check(args.run, encoding(&args.tiles, args.parse_special))?;
+
+    let pictures = open_images(&args.image)?;
+    let plm = model.load()?;
+    model.source.warn_of_random_weights();
+    let mut chat = Chat {
+        session: new_session(&plm, args.system.as_deref()),
+        plm: &plm,
+        system: args.system,
+        pictures,
+        decoding,
+    };
+    let interactive = io::stdin().is_terminal();
+    if interactive {
+        output::note("type a question, or /help");
+    }
+    let mut input = io::stdin().lock();
+    loop {
+        if interactive {
+            prompt();
+        }
+        let mut line = Vec::new();
+        let length = input.read_until(b'\n', &mut line);
+        match length.map_err(unreadable)? {
+            0 => return Ok(()),
+            _ => match chat.take(&line) {
+                Ok(Next::GoOn) => {}
+                Ok(Next::End) => return Ok(()),
+                Err(error @ Error::Output(_)) => return Err(error),
+                Err(error) => output::complain(&error),
+            },
+        }
+    }
+}
+
+/// Asks for a line; on standard error, so that standard output holds answers alone.
+fn prompt() {
+    let mut stderr = io::stderr();
+    let _ = write!(stderr, "> ").and_then(|()| stderr.flush());
+}
+
+fn unreadable(source: io::Error) -> Error {
+    Error::Read {
+        name: "standard input".into(),
+        source,
+    }
+}
+
+fn new_session<'a>(plm: &'a PerceptionLM, system: Option<&str>) -> Session<'a> {
+    match system {
+        Some(text) => plm.session().with_system(text),
+        None => plm.session(),
+    }
+}
+
+/// Whether the chat goes on after a line.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    End,
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    Nothing,
+    Question(&'a str),
+    Image(PathBuf),
+    System(&'a str),
+    Reset,
+    Help,
+    Quit,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Result<Self, Error> {
+        let line = line.trim();
+        if line.is_empty() {
+            return Ok(Self::Nothing);
+        }
+        if !line.starts_with('/') {
+            return Ok(Self::Question(line));
+        }
+        let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        match (command, rest) {
+            ("/image", "") => Err(Error::usage("/image needs the path of a picture")),
+            ("/image", path) => Ok(Self::Image(path.into())),
+            ("/system", "") => Err(Error::usage("/system needs a text")),
+            ("/system", text) => Ok(Self::System(text)),
+            ("/reset", "") => Ok(Self::Reset),
+            ("/help", "") => Ok(Self::Help),
+            ("/quit", "") => Ok(Self::Quit),
+            _ => Err(Error::usage(format!(
+                "`{line}` is no command of the chat; /help lists them"
+            ))),
+        }
+    }
+}
+
+struct Chat<'a> {
+    plm: &'a PerceptionLM,
+    session: Session<'a>,
+    system: Option<String>,
+    /// Pictures for the next question.
+    pictures: Vec<Content>,
+    decoding: Decoding,
+}
+
+impl Chat<'_> {
+    fn take(&mut self, line: &[u8]) -> Result<Next, Error> {
+        let line = std::str::from_utf8(line)
+            .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        match Line::parse(line)? {
+            Line::Nothing => {}
+            Line::Question(text) => self.ask(text)?,
+            Line::Image(path) => self.pictures.push(image(&path)?),
+            Line::System(text) => {
+                self.system = Some(text.to_owned());
+                let session = std::mem::replace(&mut self.session, self.plm.session());
+                self.session = session.with_system(text);
+            }
+            Line::Reset => {
+                self.pictures.clear();
+                self.session = new_session(self.plm, self.system.as_deref());
+            }
+            Line::Help => output::note(HELP),
+            Line::Quit => return Ok(Next::End),
+        }
+        Ok(Next::GoOn)
+    }
+
+    /// Streams the answer to a question; after an error the question and its pictures are gone.
+    fn ask(&mut self, text: &str) -> Result<(), Error> {
+        let mut content = std::mem::take(&mut self.pictures);
+        content.push(Content::from(text));
+        let mut failed = None;
+        for piece in self.session.stream(content, &self.decoding)? {
+            match piece {
+                Ok(piece) => output::piece(&piece)?,
+                Err(error) => failed = Some(error),
+            }
+        }
+        output::line("")?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+fn image(path: &std::path::Path) -> Result<Content, Error> {
+    Ok(Image::open(path)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_questions_unless_they_begin_with_a_slash() {
+        let parse = |line| Line::parse(line).unwrap();
+        assert_eq!(parse(" \r\n"), Line::Nothing);
+        assert_eq!(parse("Why 1/2?\n"), Line::Question("Why 1/2?"));
+        assert_eq!(
+            parse("/image my cat.png\n"),
+            Line::Image("my cat.png".into())
+        );
+        assert_eq!(parse("/system  Be brief. \n"), Line::System("Be brief."));
+        assert_eq!(parse("/reset"), Line::Reset);
+        assert_eq!(parse("/help"), Line::Help);
+        assert_eq!(parse("/quit\r\n"), Line::Quit);
+    }
+
+    #[test]
+    fn mistaken_commands_are_told() {
+        for line in ["/image", "/system \n", "/imagex.png", "/quit now", "/"] {
+            assert!(Line::parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+use plm::hub::HubOptions;
+
+use crate::args::DownloadArgs;
+use crate::error::Error;
+use crate::{model, output};
+
+pub(crate) fn run(args: DownloadArgs) -> Result<(), Error> {
+    let mut options = HubOptions::from_env();
+    options.revision = args.revision;
+    let dir = model::fetch(&args.repo, options)?;
+    output::line(&dir.display().to_string())
+}

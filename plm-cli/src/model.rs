@@ -1,0 +1,172 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use plm::{Checkpoint, LoadOptions, PerceptionLM};
+
+use crate::error::Error;
+use crate::{output, progress};
+
+/// Where a checkpoint comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ModelSource {
+    /// It is compiled into the binary.
+    Embedded,
+    /// A folder.
+    Dir(PathBuf),
+    /// A repository of a hub.
+    #[cfg(feature = "hub")]
+    Hub(String),
+}
+
+impl ModelSource {
+    /// Reads `--model`: an existing folder is a folder, otherwise `owner/name` is a hub id.
+    pub(crate) fn parse(model: Option<PathBuf>) -> Result<Self, Error> {
+        let Some(path) = model else {
+            return Ok(Self::Embedded);
+        };
+        if path.is_dir() {
+            return Ok(Self::Dir(path));
+        }
+        let name = path.display().to_string();
+        if path.exists() {
+            return Err(Error::ModelIsFile { name });
+        }
+        match path.to_str().filter(|id| is_hub_id(id)) {
+            #[cfg(feature = "hub")]
+            Some(id) => Ok(Self::Hub(id.to_owned())),
+            #[cfg(not(feature = "hub"))]
+            Some(_) => Err(Error::NoHub { name }),
+            None => Err(Error::NoSuchModel { name }),
+        }
+    }
+
+    /// Loads the whole checkpoint.
+    pub(crate) fn load(&self, options: &LoadOptions) -> Result<PerceptionLM, Error> {
+        let folder = self.folder()?;
+        let bar = progress::bytes("loading");
+        let mut options = options.clone();
+        options.progress = Some(Arc::new({
+            let bar = bar.clone();
+            move |loaded| {
+                bar.set_length(loaded.total_bytes);
+                bar.set_position(loaded.bytes);
+            }
+        }));
+        let plm = match folder {
+            None => PerceptionLM::embedded(&options),
+            Some(dir) => PerceptionLM::from_dir(dir, &options),
+        };
+        bar.finish_and_clear();
+        Ok(plm?)
+    }
+
+    /// Loads config and processor, not the weights.
+    pub(crate) fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        Ok(match self.folder()? {
+            None => Checkpoint::embedded(),
+            Some(dir) => Checkpoint::from_dir(dir),
+        }?)
+    }
+
+    /// The folder of the checkpoint, fetched if need be; none if it is embedded.
+    fn folder(&self) -> Result<Option<PathBuf>, Error> {
+        match self {
+            Self::Embedded => Ok(None),
+            Self::Dir(dir) => Ok(Some(dir.clone())),
+            #[cfg(feature = "hub")]
+            Self::Hub(id) => {
+                let options = plm::hub::HubOptions::from_env();
+                let fetched = fetch(id, options).map_err(|source| Error::HubModel {
+                    name: id.clone(),
+                    source,
+                })?;
+                Ok(Some(fetched))
+            }
+        }
+    }
+
+    /// Says that answers mean nothing where that is so.
+    pub(crate) fn warn_of_random_weights(&self) {
+        if *self == Self::Embedded {
+            output::note(
+                "note: no --model was given, so the embedded checkpoint is used; its weights are random and its answers mean nothing",
+            );
+        }
+    }
+
+    /// Says that tiles and tokens are those of the embedded checkpoint where that is so.
+    pub(crate) fn warn_of_embedded_files(&self) {
+        if *self == Self::Embedded {
+            output::note(
+                "note: no --model was given, so tile size and vocabulary are those of the embedded checkpoint, which is a small one with random weights",
+            );
+        }
+    }
+}
+
+/// Fetches a checkpoint into the cache and returns its folder.
+#[cfg(feature = "hub")]
+pub(crate) fn fetch(repo: &str, mut options: plm::hub::HubOptions) -> Result<PathBuf, plm::Error> {
+    let bar = progress::bytes("fetching");
+    options.progress = Some(Arc::new({
+        let bar = bar.clone();
+        move |fetched: &plm::hub::DownloadProgress| {
+            bar.set_message(format!(
+                "{} ({} of {})",
+                fetched.file,
+                fetched.file_index + 1,
+                fetched.num_files
+            ));
+            bar.set_length(fetched.total_bytes.unwrap_or(fetched.bytes));
+            bar.set_position(fetched.bytes);
+        }
+    }));
+    let snapshot = plm::hub::download(repo, &options);
+    bar.finish_and_clear();
+    Ok(snapshot?.dir)
+}
+
+/// Whether a name has the form `owner/name`.
+fn is_hub_id(id: &str) -> bool {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    !Path::new(id).is_absolute()
+        && id
+            .split_once('/')
+            .is_some_and(|(owner, name)| is_name(owner) && is_name(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hub_ids_are_told_from_paths() {
+        assert!(is_hub_id("facebook/Perception-LM-1B"));
+        for path in [
+            "", "/", "a", "a/", "/a", "./a", "../a", "a/b/c", "a/..", "~/a", "a b/c",
+        ] {
+            assert!(!is_hub_id(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_a_folder_and_a_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let parse = |path: &Path| ModelSource::parse(Some(path.to_owned()));
+        assert_eq!(
+            parse(dir.path()).unwrap(),
+            ModelSource::Dir(dir.path().to_owned())
+        );
+        let file = dir.path().join("model.safetensors");
+        std::fs::write(&file, "").unwrap();
+        assert!(matches!(parse(&file), Err(Error::ModelIsFile { .. })));
+        let missing = dir.path().join("missing");
+        assert!(matches!(parse(&missing), Err(Error::NoSuchModel { .. })));
+        assert_eq!(ModelSource::parse(None).unwrap(), ModelSource::Embedded);
+    }
+}

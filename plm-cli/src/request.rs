@@ -1,0 +1,281 @@
+//! Checked requests: what the arguments ask for, with every contradiction refused.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use plm::{
+    Decoding, DeviceChoice, EncodeOptions, LoadOptions, Penalties, PerceptionLM, RandomSampling,
+    Sampling,
+};
+
+use crate::args::{ConversationArgs, DecodingArgs, GenerateArgs, Quantize, RunArgs, TileArgs};
+use crate::conversations::{BatchSource, ConversationSource, TextSource};
+use crate::error::{Error, one_line};
+use crate::model::ModelSource;
+use crate::threads;
+
+/// A checkpoint and how it is loaded.
+#[derive(Debug)]
+pub(crate) struct ModelRequest {
+    pub(crate) source: ModelSource,
+    pub(crate) options: LoadOptions,
+    threads: Option<NonZeroUsize>,
+}
+
+impl ModelRequest {
+    pub(crate) fn check(args: RunArgs, encoding: EncodeOptions) -> Result<Self, Error> {
+        if args.quantize != Quantize::None {
+            return Err(Error::usage(
+                "--quantize q8 and q4 are not built yet; leave it out, or use --dtype bf16 to save memory",
+            ));
+        }
+        Ok(Self {
+            source: ModelSource::parse(args.model.model)?,
+            options: LoadOptions {
+                device: args.device,
+                precision: args.dtype,
+                encoding,
+                ..LoadOptions::default()
+            },
+            threads: args.threads,
+        })
+    }
+
+    /// The name of the device on which a loaded model computes.
+    pub(crate) fn device_name(&self) -> &'static str {
+        match self.options.device {
+            // The best that is built in, and nothing else is.
+            DeviceChoice::Auto | DeviceChoice::Flex => "flex",
+        }
+    }
+
+    /// Loads the model.
+    pub(crate) fn load(&self) -> Result<PerceptionLM, Error> {
+        threads::limit(self.threads)?;
+        self.source.load(&self.options)
+    }
+}
+
+/// What `plm generate` is to do.
+#[derive(Debug)]
+pub(crate) struct GenerateRequest {
+    pub(crate) model: ModelRequest,
+    pub(crate) questions: Questions,
+    pub(crate) decoding: Decoding,
+    pub(crate) wanted: Wanted,
+}
+
+/// What `plm generate` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The answer's text.
+    Text,
+    /// The answer's text as it comes.
+    Stream,
+    /// The answer with everything about it.
+    Json,
+    /// What the answer would cost, for people.
+    Estimate,
+    /// What the answer would cost, for programs.
+    EstimateJson,
+}
+
+/// One conversation or many.
+#[derive(Debug)]
+pub(crate) enum Questions {
+    One(ConversationSource),
+    Batch(BatchSource),
+}
+
+impl GenerateRequest {
+    pub(crate) fn check(args: GenerateArgs) -> Result<Self, Error> {
+        let decoding = decoding(args.decoding)?;
+        if args.stream && decoding.num_beams > 1 {
+            return Err(Error::usage(
+                "--stream cannot be used with --num-beams above 1; a beam search knows its answer only at the end",
+            ));
+        }
+        let wanted = match (args.estimate, args.stream, args.json) {
+            (true, _, true) => Wanted::EstimateJson,
+            (true, ..) => Wanted::Estimate,
+            (_, true, _) => Wanted::Stream,
+            (.., true) => Wanted::Json,
+            _ => Wanted::Text,
+        };
+        let encoding = conversation_encoding(&args.conversation);
+        let questions = match args.batch {
+            Some(file) => {
+                let file = TextSource::new(file);
+                let media_root = media_root(args.conversation.media_root, &file);
+                Questions::Batch(BatchSource { file, media_root })
+            }
+            None => Questions::One(conversation(args.conversation)?),
+        };
+        Ok(Self {
+            model: ModelRequest::check(args.run, encoding)?,
+            questions,
+            decoding,
+            wanted,
+        })
+    }
+}
+
+/// Checks what is asked on the command line or in a file of messages.
+pub(crate) fn conversation(args: ConversationArgs) -> Result<ConversationSource, Error> {
+    refuse_videos(&args.video)?;
+    if let Some(file) = args.messages {
+        let file = TextSource::new(file);
+        let media_root = media_root(args.media_root, &file);
+        return Ok(ConversationSource::Messages { file, media_root });
+    }
+    if args.prompt.is_none() && args.image.is_empty() {
+        return Err(Error::usage(
+            "nothing is asked; give --prompt, --image or --messages (see --help)",
+        ));
+    }
+    let root = args.media_root.unwrap_or_default();
+    Ok(ConversationSource::Question {
+        images: args.image.iter().map(|path| root.join(path)).collect(),
+        prompt: args.prompt,
+        system: args.system,
+    })
+}
+
+fn media_root(given: Option<PathBuf>, file: &TextSource) -> PathBuf {
+    given.unwrap_or_else(|| file.folder().to_owned())
+}
+
+/// Video files cannot be decoded.
+pub(crate) fn refuse_videos(videos: &[PathBuf]) -> Result<(), Error> {
+    match videos.first() {
+        Some(path) => Err(Error::VideoFile { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// How a conversation is to be encoded.
+pub(crate) fn conversation_encoding(args: &ConversationArgs) -> EncodeOptions {
+    encoding(&args.tiles, args.parse_special)
+}
+
+/// How pictures and texts are to be encoded.
+pub(crate) fn encoding(tiles: &TileArgs, parse_special: bool) -> EncodeOptions {
+    EncodeOptions {
+        vision_input_type: tiles.vision_input_type,
+        max_num_tiles: tiles.max_num_tiles,
+        parse_special,
+        ..EncodeOptions::default()
+    }
+}
+
+/// Checks the settings of an answer.
+pub(crate) fn decoding(args: DecodingArgs) -> Result<Decoding, Error> {
+    let filters = args.top_k.is_some() || args.top_p.is_some() || args.min_p.is_some();
+    let sampling = match args.temperature {
+        Some(0.0) => Sampling::Greedy,
+        None if !filters => Sampling::Greedy,
+        temperature => Sampling::Random(RandomSampling {
+            temperature: temperature.unwrap_or(1.0),
+            top_k: args.top_k,
+            top_p: args.top_p,
+            min_p: args.min_p,
+        }),
+    };
+    let decoding = Decoding {
+        max_new_tokens: args.max_new_tokens,
+        sampling,
+        penalties: Penalties {
+            repetition: args.repetition_penalty,
+            no_repeat_ngram: args.no_repeat_ngram_size,
+        },
+        seed: args.seed,
+        stop_strings: args.stop,
+        num_beams: args.num_beams,
+        length_penalty: args.length_penalty,
+        ..Decoding::default()
+    };
+    match decoding.check() {
+        Ok(()) => Ok(decoding),
+        Err(error) => Err(Error::usage(one_line(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn check(args: &[&str]) -> Result<GenerateRequest, Error> {
+        let cli = Cli::try_parse_from([&["plm", "generate"], args].concat()).unwrap();
+        match cli.command {
+            Command::Generate(args) => GenerateRequest::check(args),
+            other => panic!("not generate but {other:?}"),
+        }
+    }
+
+    fn sampling(args: &[&str]) -> Sampling {
+        let args = [&["--prompt", "a"], args].concat();
+        check(&args).unwrap().decoding.sampling
+    }
+
+    #[test]
+    fn greedy_unless_randomness_is_asked_for() {
+        assert_eq!(sampling(&[]), Sampling::Greedy);
+        assert_eq!(sampling(&["--temperature", "0"]), Sampling::Greedy);
+        assert_eq!(
+            sampling(&["--temperature", "0", "--top-k", "3"]),
+            Sampling::Greedy
+        );
+        let random = RandomSampling {
+            top_p: Some(0.5),
+            ..RandomSampling::default()
+        };
+        assert_eq!(sampling(&["--top-p", "0.5"]), Sampling::Random(random));
+        let Sampling::Random(random) = sampling(&["--temperature", "0.7", "--min-p", "0.1"]) else {
+            panic!("not random");
+        };
+        assert_eq!((random.temperature, random.min_p), (0.7, Some(0.1)));
+    }
+
+    #[test]
+    fn contradictions_are_wrong_arguments() {
+        for args in [
+            &["--system", "s"][..],
+            &["--prompt", "a", "--stream", "--num-beams", "2"],
+            &["--prompt", "a", "--temperature", "1", "--num-beams", "2"],
+            &["--prompt", "a", "--temperature", "nan"],
+            &["--prompt", "a", "--top-p", "2"],
+            &["--prompt", "a", "--top-k", "0"],
+            &["--prompt", "a", "--stop", ""],
+            &["--prompt", "a", "--max-new-tokens", "0"],
+            &["--prompt", "a", "--repetition-penalty", "0"],
+            &["--prompt", "a", "--quantize", "q4"],
+        ] {
+            let error = check(args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}: {error}");
+        }
+        let video = check(&["--prompt", "a", "--video", "a.mp4"]).unwrap_err();
+        assert_eq!(video.exit_code(), 1);
+    }
+
+    #[test]
+    fn paths_start_at_the_media_root() {
+        let request = check(&["--image", "a.png", "--image", "/b.png", "--media-root", "m"]);
+        let Questions::One(ConversationSource::Question { images, .. }) =
+            request.unwrap().questions
+        else {
+            panic!("not a question");
+        };
+        assert_eq!(images, [Path::new("m/a.png"), Path::new("/b.png")]);
+        let request = check(&["--messages", "x/m.json"]).unwrap();
+        let Questions::One(ConversationSource::Messages { media_root, .. }) = request.questions
+        else {
+            panic!("not messages");
+        };
+        assert_eq!(media_root, Path::new("x"));
+    }
+}

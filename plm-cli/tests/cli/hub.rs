@@ -1,0 +1,56 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{command, plm};
+
+/// A cache that holds the embedded checkpoint as revision `main` of `owner/name`.
+fn cache(home: &Path) -> PathBuf {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let repo = home.join("hub/models--owner--name");
+    let snapshot = repo.join("snapshots").join(commit);
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(repo.join("refs")).unwrap();
+    fs::write(repo.join("refs/main"), commit).unwrap();
+    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plm/embedded");
+    for file in fs::read_dir(embedded).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), snapshot.join(file.file_name())).unwrap();
+    }
+    snapshot
+}
+
+#[test]
+fn a_hub_id_is_answered_from_the_cache() {
+    let home = tempfile::tempdir().unwrap();
+    let snapshot = cache(home.path());
+    let run = |args: &[&str]| {
+        let output = command(args).env("HF_HOME", home.path()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{args:?}: {stderr}");
+        assert_eq!(stderr, "", "{args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let folder = run(&["download", "owner/name"]);
+    assert_eq!(Path::new(folder.trim_end()), snapshot);
+    let ask = ["generate", "--prompt", "Hello.", "--max-new-tokens", "4"];
+    let answer = run(&[&ask[..], &["--model", "owner/name"]].concat());
+    assert_eq!(answer, plm(&ask).ok());
+    assert_eq!(
+        run(&[&ask[..], &["-m", folder.trim_end()]].concat()),
+        answer
+    );
+}
+
+#[test]
+fn what_is_not_in_the_cache_is_not_fetched_offline() {
+    let run = plm(&["generate", "--prompt", "a", "-m", "owner/name"]);
+    for part in ["`owner/name` is no folder here", "offline mode is on"] {
+        assert!(run.error().contains(part), "{}", run.shown());
+    }
+    let run = plm(&["download", "owner/name", "--revision", "v1"]);
+    for part in ["`v1`", "offline mode is on"] {
+        assert!(run.error().contains(part), "{}", run.shown());
+    }
+    let run = plm(&["download", "no id"]);
+    assert!(run.error().contains("owner/name"), "{}", run.shown());
+}

@@ -1,0 +1,170 @@
+//! Runs the `plm` binary as a shell would.
+//!
+//! | what is tested | module |
+//! |---|---|
+//! | answers: text, JSON, streams, batches, estimates | `generate` |
+//! | single stages: trace, preprocess, tokenize, score | `stages` |
+//! | talking over a pipe | `chat` |
+//! | checkpoints by their hub id | `hub` |
+//! | exit codes and messages of bad input | `errors` |
+//!
+//! Everything runs on the embedded checkpoint and the project's own fixtures.
+
+// Skipped tests say so.
+#![allow(clippy::print_stderr)]
+
+mod chat;
+mod errors;
+mod generate;
+#[cfg(feature = "hub")]
+mod hub;
+mod stages;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A run of the binary that has ended.
+struct Run {
+    args: Vec<String>,
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the binary with an empty standard input.
+fn plm<S: AsRef<str>>(args: &[S]) -> Run {
+    plm_with_input(args, "")
+}
+
+fn plm_with_input<S: AsRef<str>>(args: &[S], input: &str) -> Run {
+    let args: Vec<String> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+    let mut child = command(&args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A run that fails early does not read its input, so this may fail.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    Run::new(args, child.wait_with_output().unwrap())
+}
+
+fn command<S: AsRef<str>>(args: &[S]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plm"));
+    command
+        .args(args.iter().map(AsRef::as_ref))
+        .env_remove("PLM_LOG")
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_HOME", "no-such-cache");
+    command
+}
+
+impl Run {
+    fn new(args: Vec<String>, output: Output) -> Self {
+        let run = Self {
+            args,
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        assert!(!run.stderr.contains("panicked"), "{}", run.shown());
+        run
+    }
+
+    fn shown(&self) -> String {
+        format!(
+            "plm {}\ncode {:?}\nstdout: {}\nstderr: {}",
+            self.args.join(" "),
+            self.code,
+            self.stdout,
+            self.stderr
+        )
+    }
+
+    /// Standard output of a run that succeeded and said one thing on standard error: that the
+    /// embedded checkpoint was used.
+    fn ok(&self) -> &str {
+        assert_eq!(self.code, Some(0), "{}", self.shown());
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.shown());
+        assert!(
+            self.stderr.contains("embedded checkpoint"),
+            "{}",
+            self.shown()
+        );
+        &self.stdout
+    }
+
+    /// The one JSON object on standard output of a run that succeeded.
+    fn json(&self) -> Value {
+        let stdout = self.ok();
+        assert_eq!(stdout.lines().count(), 1, "{}", self.shown());
+        let value: Value = serde_json::from_str(stdout).unwrap();
+        assert!(value.is_object(), "{}", self.shown());
+        value
+    }
+
+    /// The one line on standard error of a run that failed with exit code 1.
+    fn error(&self) -> &str {
+        assert_eq!(self.code, Some(1), "{}", self.shown());
+        assert_eq!(self.stdout, "", "{}", self.shown());
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.shown());
+        self.stderr
+            .trim_end()
+            .strip_prefix("error: ")
+            .unwrap_or_else(|| panic!("{}", self.shown()))
+    }
+
+    /// Standard error of a run that was refused for its arguments.
+    fn wrong_arguments(&self) -> &str {
+        assert_eq!(self.code, Some(2), "{}", self.shown());
+        assert_eq!(self.stdout, "", "{}", self.shown());
+        &self.stderr
+    }
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
+}
+
+/// The path of a picture of the fixtures.
+fn picture(name: &str) -> String {
+    let path = fixtures().join("media").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// A case of the reference's answers on the embedded checkpoint.
+fn expected(name: &str) -> Value {
+    let json = fs::read_to_string(fixtures().join("expected_embedded.json")).unwrap();
+    let file: Value = serde_json::from_str(&json).unwrap();
+    let id = format!("embedded/{name}");
+    let cases = file["cases"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["id"] == id.as_str());
+    case.unwrap_or_else(|| panic!("no case {id}")).clone()
+}
+
+/// Names of an object's fields.
+fn keys(value: &Value) -> Vec<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+/// The names in the order of [`keys`].
+fn sorted<const N: usize>(mut names: [&str; N]) -> Vec<&str> {
+    names.sort_unstable();
+    names.to_vec()
+}
+
+/// Writes a file into a folder and returns its path.
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
