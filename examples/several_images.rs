@@ -1,0 +1,36 @@
+//! Several pictures of different shapes in one question, and what they cost.
+//!
+//! ```sh
+//! cargo run --release --example several_images
+//! ```
+
+use std::error::Error;
+
+use plm::{Content, Conversation, Decoding, Image, LoadOptions, PerceptionLM};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let plm = PerceptionLM::embedded(&LoadOptions::default())?;
+    let pictures = ["shapes.png", "rings.png", "rgba.png"]
+        .into_iter()
+        .map(|name| Image::open(format!("tests/fixtures/media/{name}")).map(Content::from))
+        .collect::<Result<Vec<_>, _>>()?;
+    let ask = Conversation::ask("What do the pictures have in common?", pictures);
+
+    let decoding = Decoding {
+        max_new_tokens: 24,
+        ..Decoding::default()
+    };
+    let cost = plm.estimate(&ask, &decoding)?;
+    println!(
+        "{} tokens ({} for {} tiles) of {} positions, {:.1} MB of KV cache",
+        cost.prompt_tokens,
+        cost.media_tokens,
+        cost.num_tiles,
+        cost.max_positions,
+        cost.kv_cache_bytes as f64 / 1e6
+    );
+    let answer = plm.generate(&ask, &decoding)?;
+    println!("tiles of each picture: {:?}", answer.usage.media_tiles);
+    println!("{}", answer.text);
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! Damaged, lying and absurd checkpoints: each is a typed error that names the culprit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use plm::{Checkpoint, Config, Error, LoadOptions, PerceptionLM, Precision};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::reference_data::fixtures;
+
+/// A copy of a checkpoint that a test may damage.
+struct Copy {
+    dir: TempDir,
+}
+
+impl Copy {
+    fn of(source: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(source).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn embedded() -> Self {
+        Self::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plm/embedded"))
+    }
+
+    fn sharded() -> Self {
+        Self::of(&fixtures().join("gigantic"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn edit_json(&self, name: &str, edit: impl FnOnce(&mut Value)) {
+        let mut value = serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap();
+        edit(&mut value);
+        fs::write(self.path(name), value.to_string()).unwrap();
+    }
+
+    /// Changes the header of a weight file, leaving its tensors' bytes.
+    fn edit_header(&self, name: &str, edit: impl FnOnce(&mut Value)) {
+        let bytes = fs::read(self.path(name)).unwrap();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        edit(&mut header);
+        let header = header.to_string().into_bytes();
+        let mut changed = (header.len() as u64).to_le_bytes().to_vec();
+        changed.extend(header);
+        changed.extend(&bytes[8 + length..]);
+        fs::write(self.path(name), changed).unwrap();
+    }
+
+    fn load(&self) -> Result<PerceptionLM, Error> {
+        PerceptionLM::from_dir(self.dir.path(), &LoadOptions::default())
+    }
+
+    /// The message of the error that loading ends in, with its causes.
+    fn error(&self) -> String {
+        let error = self.load().expect_err("the checkpoint is damaged");
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        text
+    }
+
+    fn assert_error(&self, parts: &[&str]) {
+        let text = self.error();
+        for part in parts {
+            assert!(text.contains(part), "`{part}` is not in `{text}`");
+        }
+    }
+}
+
+const WEIGHTS: &str = "model.safetensors";
+
+#[test]
+fn copies_load() {
+    Copy::embedded().load().unwrap();
+    Copy::sharded().load().unwrap();
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let error = PerceptionLM::from_dir("no/such/folder", &LoadOptions::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no/such/folder: there is no such folder; give the folder of a checkpoint in Hugging Face layout"
+    );
+}
+
+#[test]
+fn each_needed_file_is_named_when_it_is_missing() {
+    for name in ["config.json", "tokenizer.json", WEIGHTS] {
+        let copy = Copy::embedded();
+        fs::remove_file(copy.path(name)).unwrap();
+        copy.assert_error(&[name, "lacks this file"]);
+    }
+}
+
+#[test]
+fn every_missing_unused_and_misshapen_tensor_is_listed_at_once() {
+    let copy = Copy::embedded();
+    copy.edit_header(WEIGHTS, |header| {
+        let header = header.as_object_mut().unwrap();
+        let moved = header.remove("model.language_model.norm.weight").unwrap();
+        header.insert("stranger.weight".into(), moved);
+        let key = "model.multi_modal_projector.linear_1.weight";
+        let shape = header[key]["shape"].as_array().unwrap().clone();
+        let flat = shape.iter().map(|x| x.as_u64().unwrap()).product::<u64>();
+        header[key]["shape"] = json!([flat]);
+    });
+    copy.assert_error(&[
+        "missing model.language_model.norm.weight",
+        "not part of the model stranger.weight",
+        "misshapen model.multi_modal_projector.linear_1.weight is [4096], not [64, 64]",
+    ]);
+}
+
+#[test]
+fn tensors_of_another_type_are_listed() {
+    let copy = Copy::embedded();
+    copy.edit_header(WEIGHTS, |header| {
+        header["model.language_model.norm.weight"]["dtype"] = json!("I16");
+    });
+    copy.assert_error(&["not f32, f16 or bf16 model.language_model.norm.weight (I16)"]);
+}
+
+#[test]
+fn derived_frequencies_are_tolerated() {
+    let copy = Copy::embedded();
+    copy.edit_header(WEIGHTS, |header| {
+        let header = header.as_object_mut().unwrap();
+        let ends = header
+            .values()
+            .filter_map(|t| t["data_offsets"][1].as_u64());
+        let end = ends.max().unwrap();
+        header.insert(
+            "model.language_model.rotary_emb.inv_freq".into(),
+            json!({"dtype": "F32", "shape": [0], "data_offsets": [end, end]}),
+        );
+    });
+    copy.load().unwrap();
+}
+
+#[test]
+fn truncated_weights_are_told_from_others() {
+    let whole = fs::metadata(Copy::embedded().path(WEIGHTS)).unwrap().len() as usize;
+    for length in [0, 7, 8, 100, whole / 2, whole - 1] {
+        let copy = Copy::embedded();
+        let bytes = fs::read(copy.path(WEIGHTS)).unwrap();
+        fs::write(copy.path(WEIGHTS), &bytes[..length]).unwrap();
+        copy.assert_error(&[WEIGHTS]);
+    }
+    let copy = Copy::embedded();
+    let mut bytes = fs::read(copy.path(WEIGHTS)).unwrap();
+    bytes.push(0);
+    fs::write(copy.path(WEIGHTS), bytes).unwrap();
+    copy.assert_error(&["its header describes", "the file has"]);
+}
+
+#[test]
+fn lying_headers_are_refused() {
+    for length in [u64::MAX, u64::MAX - 8, 1 << 40, 200 << 20] {
+        let copy = Copy::embedded();
+        let mut bytes = fs::read(copy.path(WEIGHTS)).unwrap();
+        bytes[..8].copy_from_slice(&length.to_le_bytes());
+        fs::write(copy.path(WEIGHTS), bytes).unwrap();
+        copy.assert_error(&[WEIGHTS, "its header claims"]);
+    }
+    let copy = Copy::embedded();
+    let mut bytes = fs::read(copy.path(WEIGHTS)).unwrap();
+    bytes[9] = 0xff;
+    fs::write(copy.path(WEIGHTS), bytes).unwrap();
+    copy.assert_error(&[WEIGHTS, "its header is damaged"]);
+
+    // Overlapping, reversed, far and overflowing tensors.
+    let key = "model.language_model.norm.weight";
+    for offsets in [
+        json!([0, 128]),
+        json!([128, 0]),
+        json!([1_u64 << 40, 1_u64 << 41]),
+    ] {
+        let copy = Copy::embedded();
+        copy.edit_header(WEIGHTS, |header| header[key]["data_offsets"] = offsets);
+        copy.assert_error(&[WEIGHTS, "its header is damaged"]);
+    }
+    let copy = Copy::embedded();
+    copy.edit_header(WEIGHTS, |header| {
+        header[key]["shape"] = json!([u64::MAX, u64::MAX]);
+    });
+    copy.assert_error(&[WEIGHTS, "its header is damaged"]);
+}
+
+#[test]
+fn shards_and_their_index_must_agree() {
+    const INDEX: &str = "model.safetensors.index.json";
+    let copy = Copy::sharded();
+    fs::remove_file(copy.path("model-00002-of-00003.safetensors")).unwrap();
+    copy.assert_error(&["model-00002-of-00003.safetensors", "lacks this file"]);
+
+    let copy = Copy::sharded();
+    copy.edit_json(INDEX, |index| {
+        index["weight_map"]["lm_head.weight"] = json!("model-00004-of-00003.safetensors");
+    });
+    copy.assert_error(&["model-00004-of-00003.safetensors", "lacks this file"]);
+
+    let copy = Copy::sharded();
+    copy.edit_json(INDEX, |index| {
+        index["weight_map"]["lm_head.weight"] = json!("../secret.safetensors");
+    });
+    copy.assert_error(&[
+        INDEX,
+        "../secret.safetensors",
+        "outside the checkpoint's folder",
+    ]);
+
+    let copy = Copy::sharded();
+    copy.edit_json(INDEX, |index| {
+        let map = index["weight_map"].as_object_mut().unwrap();
+        map.insert(
+            "no.such.tensor".into(),
+            json!("model-00001-of-00003.safetensors"),
+        );
+    });
+    copy.assert_error(&[INDEX, "`no.such.tensor` is not in"]);
+
+    let copy = Copy::sharded();
+    fs::copy(
+        copy.path("model-00001-of-00003.safetensors"),
+        copy.path("model-00002-of-00003.safetensors"),
+    )
+    .unwrap();
+    copy.assert_error(&["stands in another shard too"]);
+
+    let copy = Copy::sharded();
+    fs::write(copy.path(INDEX), "{\"weight_map\": []}").unwrap();
+    copy.assert_error(&[INDEX, "not the expected JSON"]);
+}
+
+#[test]
+fn absurd_configs_are_refused_before_anything_is_allocated() {
+    let too_large = [
+        ("text_config", "hidden_size"),
+        ("text_config", "vocab_size"),
+        ("text_config", "num_hidden_layers"),
+        ("text_config", "intermediate_size"),
+        ("text_config", "max_position_embeddings"),
+    ];
+    for (section, key) in too_large {
+        for value in [json!(0), json!(1_u64 << 62), json!(2_000_000_000)] {
+            let copy = Copy::embedded();
+            copy.edit_json("config.json", |config| config[section][key] = value);
+            copy.assert_error(&["config.json", key]);
+        }
+    }
+    for (key, value) in [
+        ("embed_dim", json!(1_u64 << 62)),
+        ("depth", json!(1_000_000_000)),
+        ("num_heads", json!(0)),
+        ("img_size", json!([1_u64 << 60, 1_u64 << 60])),
+        ("patch_size", json!(0)),
+        ("mlp_ratio", json!(1e300)),
+    ] {
+        let copy = Copy::embedded();
+        copy.edit_json("config.json", |config| {
+            config["vision_config"]["model_args"][key] = value;
+        });
+        copy.assert_error(&["config.json", key]);
+    }
+}
+
+#[test]
+fn configs_of_other_models_are_named() {
+    type Edit = fn(&mut Value);
+    let edits: [(Edit, &str); 7] = [
+        (
+            |c| c["model_type"] = json!("llava"),
+            "model_type is `llava`",
+        ),
+        (
+            |c| c["vision_config"]["architecture"] = json!("vit_base"),
+            "vision_config.architecture is `vit_base`; known are",
+        ),
+        (
+            |c| c["text_config"]["hidden_act"] = json!("gelu"),
+            "hidden_act is `gelu`",
+        ),
+        (
+            |c| c["vision_use_cls_token"] = json!(false),
+            "vision_use_cls_token is false, but",
+        ),
+        (
+            |c| c["projector_pooling_ratio"] = json!(0),
+            "projector_pooling_ratio is 0",
+        ),
+        (
+            |c| c["text_config"]["rope_scaling"] = json!({"rope_type": "yarn", "factor": 2.0}),
+            "rope_type is `yarn`",
+        ),
+        (
+            |c| c["image_token_id"] = json!(3),
+            "image token id is 3 here, but",
+        ),
+    ];
+    for (edit, message) in edits {
+        let copy = Copy::embedded();
+        copy.edit_json("config.json", edit);
+        copy.assert_error(&["config.json", message]);
+    }
+    let copy = Copy::embedded();
+    fs::write(copy.path("config.json"), "{\"text_config\": {}").unwrap();
+    copy.assert_error(&["config.json", "not the expected JSON"]);
+}
+
+#[test]
+fn both_generations_of_keys_mean_the_same() {
+    let copy = Copy::embedded();
+    let old = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
+    copy.edit_json("config.json", |config| {
+        let text = config["text_config"].as_object_mut().unwrap();
+        let mut rope = text.remove("rope_scaling").unwrap();
+        rope["rope_theta"] = text.remove("rope_theta").unwrap();
+        text.insert("rope_parameters".into(), rope);
+        let tied = text.remove("tie_word_embeddings").unwrap();
+        config["tie_word_embeddings"] = tied;
+    });
+    let new = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
+    assert_eq!(old, new);
+}
+
+#[test]
+fn names_of_settings_are_checked() {
+    let error = "f8".parse::<Precision>().unwrap_err();
+    assert!(error.to_string().contains("none of auto, f32, bf16, f16"));
+    let error = "tpu".parse::<plm::DeviceChoice>().unwrap_err();
+    assert!(error.to_string().contains("device `tpu`"));
+}
+
+#[test]
+fn loading_reports_its_progress() {
+    use std::sync::{Arc, Mutex};
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    let options = LoadOptions {
+        progress: Some(Arc::new(move |progress| {
+            sink.lock().unwrap().push(progress)
+        })),
+        ..LoadOptions::default()
+    };
+    PerceptionLM::from_dir(fixtures().join("gigantic"), &options).unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen.windows(2).all(|pair| pair[0].bytes < pair[1].bytes));
+    let last = seen.last().unwrap();
+    assert_eq!(last.bytes, last.total_bytes);
+}
+
+#[test]
+fn configs_need_no_weights() {
+    let copy = Copy::embedded();
+    fs::remove_file(copy.path(WEIGHTS)).unwrap();
+    let checkpoint = Checkpoint::from_dir(copy.dir.path()).unwrap();
+    assert!(checkpoint.config.num_parameters() > 100_000);
+    assert!(matches!(
+        Config::from_json(b"[]", Path::new("config.json")),
+        Err(Error::Json { .. })
+    ));
+}

@@ -1,0 +1,22 @@
+//! Tests across crates, in one binary. Where a new test goes:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `cases` | whole conversations against the Python reference: ids, tiles, logits, answers |
+//! | `stages` | intermediate results against the reference: tables, tower, projector, decoder |
+//! | `sampling` | probabilities against the reference |
+//! | `precision` | weights in f32, bf16 and f16 |
+//! | `loading` | damaged, lying and absurd checkpoints |
+//! | `answering` | stream, batch, session, score and stop strings against each other |
+//! | `reference_data` | finds and reads the reference's results |
+//!
+//! The project's own fixtures (`tests/fixtures`) always run. A larger set of reference results is
+//! used where the environment variable `PLM_GOLDEN` or the folder `../shared/golden` leads to one.
+
+mod answering;
+mod cases;
+mod loading;
+mod precision;
+mod reference_data;
+mod sampling;
+mod stages;

@@ -1,0 +1,86 @@
+//! Weights in f32, bf16 and f16 with f32 activations.
+
+use std::path::Path;
+
+use plm::{LoadOptions, PerceptionLM, Precision};
+
+use crate::reference_data::*;
+
+fn load(dir: &Path, precision: Precision) -> PerceptionLM {
+    let options = LoadOptions {
+        precision,
+        ..LoadOptions::default()
+    };
+    PerceptionLM::from_dir(dir, &options).unwrap()
+}
+
+/// Weights kept in the file's half precision are the same numbers as widened ones, so that the
+/// logits are the reference's f32 logits.
+fn check_kept_halves(dir: &Path, cases: &Cases, dtype: &str) {
+    let halves = load(dir, Precision::Auto);
+    let widened = load(dir, Precision::F32);
+    assert_eq!(halves.precision_name(), dtype);
+    assert_eq!(widened.precision_name(), "f32");
+    assert!(halves.weight_bytes() < widened.weight_bytes() * 6 / 10);
+    let mut compared = 0;
+    for case in cases
+        .cases
+        .iter()
+        .filter(|c| !c.is_video() && !c.is_batch())
+    {
+        let Some((_, expected)) = cases.tensor(case, "last_logits") else {
+            continue;
+        };
+        let prompt = case.prompt(&halves, case.messages.as_ref().unwrap(), &cases.media_root);
+        let logits = halves.trace(&prompt, false).unwrap().logits.values;
+        assert_close(&case.id, &logits, expected, LOGIT_TOLERANCE);
+        compared += 1;
+    }
+    assert!(compared > 0);
+}
+
+#[test]
+fn bf16_weights_give_the_f32_logits() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("plm/embedded");
+    let stem = fixtures().join("expected_embedded");
+    check_kept_halves(&dir, &Cases::read(&stem, &fixtures().join("media")), "bf16");
+}
+
+#[test]
+fn f16_weights_give_the_f32_logits() {
+    let stem = fixtures().join("expected_gigantic");
+    let cases = Cases::read(&stem, &fixtures().join("media"));
+    check_kept_halves(&fixtures().join("gigantic"), &cases, "f16");
+}
+
+#[test]
+fn golden_halves_give_the_f32_logits() {
+    let Some(golden) = golden() else { return };
+    for (variant, dtype) in [("tinyG", "bf16"), ("tinyO", "f16")] {
+        let cases = Cases::read(&golden.join(format!("cases_{variant}")), &golden);
+        check_kept_halves(&golden.join("models").join(variant), &cases, dtype);
+    }
+}
+
+#[test]
+fn a_cast_rounds_the_weights() {
+    let dir = fixtures().join("gigantic");
+    let exact = load(&dir, Precision::F32);
+    let rounded = load(&dir, Precision::Bf16);
+    assert_eq!(rounded.precision_name(), "bf16");
+    let cases = Cases::read(
+        &fixtures().join("expected_gigantic"),
+        &fixtures().join("media"),
+    );
+    let case = &cases.cases[0];
+    let prompt = case.prompt(&exact, case.messages.as_ref().unwrap(), &cases.media_root);
+    let logits = |plm: &PerceptionLM| plm.trace(&prompt, false).unwrap().logits.values;
+    let (exact, rounded) = (logits(&exact), logits(&rounded));
+    let difference = exact
+        .iter()
+        .zip(&rounded)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    // bf16 keeps 8 bits of a mantissa: not equal, but near logits whose spread is some 3.
+    assert!(difference > 1e-4 && difference < 1.0, "{difference}");
+}
