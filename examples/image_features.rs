@@ -10,8 +10,10 @@ use plm::{Conversation, EncodeOptions, Image, LoadOptions, PerceptionLM, VisionI
 
 fn main() -> Result<(), Box<dyn Error>> {
     let plm = PerceptionLM::embedded(&LoadOptions::default())?;
-    let mut options = EncodeOptions::default();
-    options.vision_input_type = Some(VisionInputType::Vanilla);
+    let options = EncodeOptions {
+        vision_input_type: Some(VisionInputType::Vanilla),
+        ..EncodeOptions::default()
+    };
 
     let mut means = Vec::new();
     for name in ["shapes.png", "rings.png"] {

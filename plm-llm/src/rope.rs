@@ -39,18 +39,19 @@ pub struct Llama3Scaling {
 impl Rope {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let fail = |what: String| Err(Error::InvalidConfig { what });
-        if !(self.theta.is_finite() && self.theta > 0.0) {
+        let positive = |x: f32| x.is_finite() && x > 0.0;
+        if !positive(self.theta) {
             return fail(format!("rope_theta is {}, it must be positive", self.theta));
         }
         match self.scaling {
-            Some(Scaling::Linear { factor }) if !(factor > 0.0) => {
+            Some(Scaling::Linear { factor }) if !positive(factor) => {
                 fail(format!("rope factor is {factor}, it must be positive"))
             }
             Some(Scaling::Llama3(s))
-                if !(s.factor > 0.0
-                    && s.low_freq_factor > 0.0
-                    && s.high_freq_factor > s.low_freq_factor
-                    && s.original_max_positions > 0.0) =>
+                if !([s.factor, s.low_freq_factor, s.original_max_positions]
+                    .into_iter()
+                    .all(positive)
+                    && s.high_freq_factor > s.low_freq_factor) =>
             {
                 fail(format!(
                     "llama3 rope scaling is out of range (factors must be positive and high_freq_factor above low_freq_factor): {s:?}"

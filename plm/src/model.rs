@@ -7,6 +7,7 @@ use plm_processor::{Media, Prompt};
 use plm_projector::Projector;
 use plm_vision::PerceptionEncoder;
 
+use crate::checkpoint::parameters;
 use crate::{Config, Error};
 
 /// Tiles that go through the vision tower at once; it bounds the memory of activations.
@@ -50,6 +51,11 @@ impl Config {
 }
 
 impl Model {
+    /// Names and shapes of the tensors that a checkpoint of this model holds.
+    pub fn checkpoint_tensors(&self) -> Vec<(String, Vec<usize>)> {
+        parameters(self)
+    }
+
     /// Token embeddings of one picture, `[tiles · tokens_per_tile, text_width]`.
     ///
     /// # Errors

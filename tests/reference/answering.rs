@@ -333,9 +333,11 @@ proptest! {
             Image::from_rgb8(w, h, vec![90; (w * h * 3) as usize]).unwrap().into()
         });
         let conversation = Conversation::ask("Look.", pictures);
-        let mut options = EncodeOptions::default();
-        options.max_num_tiles = Some(max_num_tiles);
-        options.vision_input_type = vanilla.then_some(VisionInputType::Vanilla);
+        let options = EncodeOptions {
+            max_num_tiles: Some(max_num_tiles),
+            vision_input_type: vanilla.then_some(VisionInputType::Vanilla),
+            ..EncodeOptions::default()
+        };
         let processor = plm.processor();
         let prompt = processor.encode(&conversation, &options).unwrap();
         let size = processor.measure(&conversation, &options).unwrap();

@@ -144,11 +144,12 @@ impl Case {
     /// How the reference encoded this case. It always parses special tokens in texts; here that
     /// is asked for only where it makes a difference.
     pub fn encoding(&self) -> EncodeOptions {
-        let mut options = EncodeOptions::default();
-        options.vision_input_type = Some(self.vision_input_type.parse().unwrap());
-        options.max_num_tiles = Some(self.max_num_tiles);
-        options.parse_special = self.id.ends_with("special_in_user_text");
-        options
+        EncodeOptions {
+            vision_input_type: Some(self.vision_input_type.parse().unwrap()),
+            max_num_tiles: Some(self.max_num_tiles),
+            parse_special: self.id.ends_with("special_in_user_text"),
+            ..EncodeOptions::default()
+        }
     }
 
     /// The settings, with stop ids beyond the checkpoint's.

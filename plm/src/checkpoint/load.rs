@@ -91,7 +91,7 @@ fn checkpoint_name(path: &[String]) -> String {
 }
 
 /// Names and shapes of the tensors that a model's checkpoint holds.
-fn parameters(model: &Model) -> Vec<(String, Vec<usize>)> {
+pub(crate) fn parameters(model: &Model) -> Vec<(String, Vec<usize>)> {
     #[derive(Default)]
     struct Collector {
         path: Vec<String>,
