@@ -1,0 +1,100 @@
+use super::*;
+
+fn read(json: &str) -> Result<Conversation> {
+    Conversation::from_json_str(json, "media")
+}
+
+#[test]
+fn a_plain_string_is_one_text() {
+    let conversation = read(r#"[{"role": "user", "content": "Hi"}]"#).unwrap();
+    assert_eq!(conversation, Conversation::from("Hi"));
+}
+
+#[test]
+fn system_texts_are_joined() {
+    let conversation = read(
+        r#"[{"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+            {"role": "system", "content": "late"}]"#,
+    )
+    .unwrap();
+    assert_eq!(conversation.system.as_deref(), Some("ab"));
+    assert_eq!(conversation.messages[0].role, Role::Other("system".into()));
+}
+
+#[test]
+fn mistakes_name_their_place() {
+    for (json, expected) in [
+        (
+            "{",
+            "messages: not valid JSON: EOF while parsing an object at line 1 column 1",
+        ),
+        (
+            "{}",
+            "messages: an object found, but this must be a list of messages",
+        ),
+        (
+            "[3]",
+            "messages[0]: a number found, but this must be an object",
+        ),
+        (r#"[{"content": "x"}]"#, "messages[0]: `role` is missing"),
+        (
+            r#"[{"role": 1, "content": "x"}]"#,
+            "messages[0].role: a number found, but this must be a string",
+        ),
+        (r#"[{"role": "user"}]"#, "messages[0]: `content` is missing"),
+        (
+            r#"[{"role": "user", "content": null}]"#,
+            "messages[0].content: null found, but this must be a string or a list",
+        ),
+        (
+            r#"[{"role": "user", "content": ["a", true]}]"#,
+            "messages[0].content[1]: a boolean found, but this must be an object",
+        ),
+        (
+            r#"[{"role": "user", "content": [{"text": "a"}]}]"#,
+            "messages[0].content[0]: `type` is missing",
+        ),
+        (
+            r#"[{"role": "user", "content": [{"type": "text"}]}]"#,
+            "messages[0].content[0]: `text` is missing",
+        ),
+        (
+            r#"[{"role": "user", "content": [{"type": "audio"}]}]"#,
+            "messages[0].content[0]: unknown type `audio`; it is `text`, `image` or `video`",
+        ),
+        (
+            r#"[{"role": "user", "content": [{"type": "image"}]}]"#,
+            "messages[0].content[0]: `path` is missing",
+        ),
+        (
+            r#"[{"role": "user", "content": "a"}, {"role": "user", "content": [{"type": "image", "url": "http://a/b.png"}]}]"#,
+            "messages[1].content[0]: `http://a/b.png` is an address; download the picture and give its `path`",
+        ),
+        (
+            r#"[{"role": "user", "content": [{"type": "video", "path": "a.mp4"}]}]"#,
+            "messages[0].content[0]: video files are not supported, so `a.mp4` cannot be read; decode it and give its pictures as `frames`: [paths]",
+        ),
+        (
+            r#"[{"role": "user", "content": [{"type": "video"}]}]"#,
+            "messages[0].content[0]: `frames` is missing",
+        ),
+        (
+            r#"[{"role": "system", "content": [{"type": "image", "path": "a"}]}]"#,
+            "messages[0].content[0]: a system message takes text alone, not `image`",
+        ),
+    ] {
+        assert_eq!(read(json).unwrap_err().to_string(), expected, "{json}");
+    }
+}
+
+#[test]
+fn a_picture_that_is_not_there_names_place_and_file() {
+    let json = r#"[{"role": "user", "content": [{"type": "video", "frames": ["no.png"]}]}]"#;
+    let message = read(json).unwrap_err().to_string();
+    let file = Path::new("media").join("no.png");
+    let start = format!(
+        "messages[0].content[0].frames[0]: cannot read {}: ",
+        file.display()
+    );
+    assert!(message.starts_with(&start), "{message}");
+}

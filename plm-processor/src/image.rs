@@ -1,0 +1,326 @@
+//! A decoded picture: 8-bit RGB, upright.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use ::image::metadata::Orientation;
+use ::image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use crate::error::{Error, Result};
+use crate::jpeg::JpegDecoder;
+
+/// The formats that [`Image`] reads, for messages.
+pub const SUPPORTED_FORMATS: &str = "PNG, JPEG, WebP, BMP, GIF (first frame) and TIFF";
+
+/// How large a picture may be before it is refused.
+///
+/// The announced size is checked before any memory is taken for pixels, so that a small file
+/// cannot ask for gigabytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Longest side in pixels.
+    pub max_side: u32,
+    /// Largest area in pixels.
+    pub max_pixels: u64,
+    /// Longest file in bytes.
+    pub max_bytes: u64,
+}
+
+impl Default for DecodeLimits {
+    /// 65 535 pixels a side, 128 million pixels, files up to 1 GiB.
+    fn default() -> Self {
+        Self {
+            max_side: 65_535,
+            max_pixels: 128_000_000,
+            max_bytes: 1 << 30,
+        }
+    }
+}
+
+/// A picture as the model sees it: 8-bit RGB, rows from the top, EXIF orientation applied.
+///
+/// Alpha is dropped (the colour under it shows), grey is replicated, of 16-bit samples the high
+/// byte is kept. JPEG files are decoded with libjpeg's arithmetic, so that their pixels too equal
+/// the reference's. Cloning is cheap: clones share the pixels.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    width: u32,
+    height: u32,
+    rgb: Arc<Vec<u8>>,
+}
+
+impl Image {
+    /// Reads a picture file; the format is told from its first bytes, not from its name.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::UnknownImageFormat`], [`Error::DecodeImage`],
+    /// [`Error::ImageTooLarge`] and [`Error::ImageFileTooLong`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &DecodeLimits::default())
+    }
+
+    /// Reads a picture file within the given limits.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_with(path: impl AsRef<Path>, limits: &DecodeLimits) -> Result<Self> {
+        let path = path.as_ref();
+        let read = |source| Error::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        File::open(path)
+            .map_err(read)?
+            .take(limits.max_bytes.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(read)?;
+        decode(&bytes, &path.display().to_string(), limits)
+    }
+
+    /// Decodes a picture file held in memory.
+    ///
+    /// # Errors
+    /// As [`Image::open`], without [`Error::Read`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::from_bytes_with(bytes, &DecodeLimits::default())
+    }
+
+    /// Decodes a picture file held in memory, within the given limits.
+    ///
+    /// # Errors
+    /// As [`Image::from_bytes`].
+    pub fn from_bytes_with(bytes: &[u8], limits: &DecodeLimits) -> Result<Self> {
+        decode(bytes, "the picture in memory", limits)
+    }
+
+    /// Takes RGB pixels, rows from the top, three bytes a pixel.
+    ///
+    /// # Errors
+    /// [`Error::PixelBuffer`] unless `rgb` holds `width * height * 3` bytes and there is a pixel.
+    pub fn from_rgb8(width: u32, height: u32, rgb: Vec<u8>) -> Result<Self> {
+        let expected = (u64::from(width) * u64::from(height)).saturating_mul(3);
+        if expected == 0 || rgb.len() as u64 != expected {
+            return Err(Error::PixelBuffer {
+                width,
+                height,
+                expected,
+                actual: rgb.len(),
+            });
+        }
+        Ok(Self {
+            width,
+            height,
+            rgb: Arc::new(rgb),
+        })
+    }
+
+    /// Width in pixels.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Width and height in pixels.
+    #[must_use]
+    pub fn size_wh(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// The pixels: `[height, width, 3]`.
+    #[must_use]
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Image({}x{})", self.width, self.height)
+    }
+}
+
+fn decode(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<Image> {
+    if bytes.len() as u64 > limits.max_bytes {
+        return Err(Error::ImageFileTooLong {
+            name: name.to_owned(),
+            max_bytes: limits.max_bytes,
+        });
+    }
+    let unknown = || Error::UnknownImageFormat {
+        name: name.to_owned(),
+        supported: SUPPORTED_FORMATS,
+    };
+    let format = ::image::guess_format(bytes).map_err(|_| unknown())?;
+    let format_name = format_name(format).ok_or_else(unknown)?;
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::DecodeImage {
+        name: name.to_owned(),
+        format: format_name,
+        source,
+    };
+    let (width, height, rgb, orientation) = if format == ImageFormat::Jpeg {
+        let decoder = JpegDecoder::new(bytes).map_err(|fault| failed(fault.into()))?;
+        let (width, height) = decoder.size_wh();
+        check_size(width, height, name, limits)?;
+        let orientation = decoder.orientation();
+        let rgb = decoder.into_rgb8().map_err(|fault| failed(fault.into()))?;
+        (width, height, rgb, orientation)
+    } else {
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        reader.limits(decoder_limits(limits));
+        let mut decoder = reader
+            .into_decoder()
+            .map_err(|error| failed(error.into()))?;
+        let (width, height) = decoder.dimensions();
+        check_size(width, height, name, limits)?;
+
+        // Broken EXIF data is no reason to refuse the picture; the reference ignores it too.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let color = decoder.color_type();
+        let mut samples = vec![0; decoder.total_bytes() as usize];
+        decoder
+            .read_image(&mut samples)
+            .map_err(|error| failed(error.into()))?;
+        let rgb = to_rgb8(samples, color)
+            .ok_or_else(|| failed(format!("samples of type {color:?} are not supported").into()))?;
+        (width, height, rgb, orientation)
+    };
+
+    let (width, height, rgb) = upright(width, height, rgb, orientation);
+    Image::from_rgb8(width, height, rgb)
+}
+
+/// The second line of defence; [`check_size`] is the first and gives the better message.
+fn decoder_limits(limits: &DecodeLimits) -> Limits {
+    let mut decoder_limits = Limits::no_limits();
+    // 16-bit RGBA plus as much again for what a decoder keeps beside it.
+    decoder_limits.max_alloc = Some(limits.max_pixels.saturating_mul(16).saturating_add(1 << 20));
+    decoder_limits
+}
+
+fn check_size(width: u32, height: u32, name: &str, limits: &DecodeLimits) -> Result<()> {
+    let pixels = u64::from(width) * u64::from(height);
+    if width > limits.max_side || height > limits.max_side || pixels > limits.max_pixels {
+        return Err(Error::ImageTooLarge {
+            name: name.to_owned(),
+            width,
+            height,
+            max_side: limits.max_side,
+            max_pixels: limits.max_pixels,
+        });
+    }
+    Ok(())
+}
+
+fn format_name(format: ImageFormat) -> Option<&'static str> {
+    match format {
+        ImageFormat::Png => Some("PNG"),
+        ImageFormat::Jpeg => Some("JPEG"),
+        ImageFormat::WebP => Some("WebP"),
+        ImageFormat::Bmp => Some("BMP"),
+        ImageFormat::Gif => Some("GIF"),
+        ImageFormat::Tiff => Some("TIFF"),
+        _ => None,
+    }
+}
+
+/// Keeps the colour of every pixel and nothing else. `None` for float samples.
+fn to_rgb8(samples: Vec<u8>, color: ColorType) -> Option<Vec<u8>> {
+    match color {
+        ColorType::Rgb8 => Some(samples),
+        ColorType::L8 => Some(samples.iter().flat_map(|&grey| [grey; 3]).collect()),
+        ColorType::La8 => Some(samples.chunks_exact(2).flat_map(|la| [la[0]; 3]).collect()),
+        ColorType::Rgba8 => Some(
+            samples
+                .chunks_exact(4)
+                .flat_map(|rgba| [rgba[0], rgba[1], rgba[2]])
+                .collect(),
+        ),
+        ColorType::L16 => to_rgb8(high_bytes(&samples), ColorType::L8),
+        ColorType::La16 => to_rgb8(high_bytes(&samples), ColorType::La8),
+        ColorType::Rgb16 => Some(high_bytes(&samples)),
+        ColorType::Rgba16 => to_rgb8(high_bytes(&samples), ColorType::Rgba8),
+        _ => None,
+    }
+}
+
+/// Decoders hand out 16-bit samples in the machine's byte order.
+fn high_bytes(samples: &[u8]) -> Vec<u8> {
+    samples
+        .chunks_exact(2)
+        .map(|pair| (u16::from_ne_bytes([pair[0], pair[1]]) >> 8) as u8)
+        .collect()
+}
+
+fn upright(width: u32, height: u32, rgb: Vec<u8>, orientation: Orientation) -> (u32, u32, Vec<u8>) {
+    if orientation == Orientation::NoTransforms {
+        return (width, height, rgb);
+    }
+    match RgbImage::from_raw(width, height, rgb) {
+        Some(buffer) => {
+            let mut picture = DynamicImage::ImageRgb8(buffer);
+            picture.apply_orientation(orientation);
+            (picture.width(), picture.height(), picture.into_bytes())
+        }
+        // A buffer of another length; the caller refuses it by its length.
+        None => (width, height, Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_of_the_wrong_length_is_refused() {
+        let message = Image::from_rgb8(2, 2, vec![0; 11]).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "a 2x2 RGB picture needs 12 bytes and at least one pixel, but the buffer holds 11"
+        );
+        assert!(Image::from_rgb8(0, 2, vec![]).is_err());
+        assert!(Image::from_rgb8(u32::MAX, u32::MAX, vec![]).is_err());
+    }
+
+    #[test]
+    fn clones_share_their_pixels() {
+        let image = Image::from_rgb8(1, 1, vec![1, 2, 3]).unwrap();
+        assert!(std::ptr::eq(image.rgb(), image.clone().rgb()));
+    }
+
+    #[test]
+    fn sixteen_bit_samples_keep_their_high_byte() {
+        let samples: Vec<u8> = [0x12FFu16, 0x8000]
+            .iter()
+            .flat_map(|s| s.to_ne_bytes())
+            .collect();
+        assert_eq!(to_rgb8(samples, ColorType::La16), Some(vec![0x12; 3]));
+    }
+
+    #[test]
+    fn alpha_is_dropped_without_blending() {
+        assert_eq!(
+            to_rgb8(vec![9, 8, 7, 0], ColorType::Rgba8),
+            Some(vec![9, 8, 7])
+        );
+    }
+
+    #[test]
+    fn an_unknown_format_lists_the_known_ones() {
+        let message = Image::from_bytes(b"not a picture").unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "the picture in memory is in no known picture format; supported are PNG, JPEG, WebP, \
+             BMP, GIF (first frame) and TIFF"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! One image or video of a conversation: what it costs, and its tiles.
+
+use crate::config::ProcessorConfig;
+use crate::conversation::Video;
+use crate::error::Result;
+use crate::grid::Grid;
+use crate::image::Image;
+use crate::prompt::{MediaKind, MediaSize};
+use crate::tiles::{Tiles, VisionInputType};
+
+/// How pictures are cut, after the options have been applied.
+#[derive(Clone, Copy)]
+pub(crate) struct Cut {
+    pub(crate) vision_input_type: VisionInputType,
+    pub(crate) max_num_tiles: u32,
+}
+
+/// An image or video of a conversation.
+#[derive(Clone, Copy)]
+pub(crate) enum Medium<'a> {
+    Image(&'a Image),
+    Video(&'a Video),
+}
+
+impl Medium<'_> {
+    /// Counts tiles and tokens without touching a pixel.
+    pub(crate) fn size(self, config: &ProcessorConfig, cut: Cut) -> MediaSize {
+        match self {
+            Self::Image(image) => {
+                let (width, height) = image.size_wh();
+                let grid = match cut.vision_input_type {
+                    VisionInputType::Vanilla => None,
+                    VisionInputType::ThumbTile => Some(Grid::choose(
+                        width,
+                        height,
+                        config.tile_size,
+                        cut.max_num_tiles,
+                    )),
+                };
+                let num_tiles = 1 + grid.map_or(0, Grid::len);
+                MediaSize {
+                    kind: MediaKind::Image,
+                    size_wh: (width, height),
+                    grid,
+                    num_tiles,
+                    num_tokens: num_tiles * config.tokens_per_tile(),
+                }
+            }
+            Self::Video(video) => MediaSize {
+                kind: MediaKind::Video,
+                size_wh: video.frames.first().map_or((0, 0), Image::size_wh),
+                grid: None,
+                num_tiles: video.frames.len(),
+                num_tokens: video.frames.len() * config.tokens_per_frame(),
+            },
+        }
+    }
+
+    /// Resizes and cuts.
+    pub(crate) fn tiles(self, config: &ProcessorConfig, cut: Cut) -> Result<Tiles> {
+        match (self, cut.vision_input_type) {
+            (Self::Image(image), VisionInputType::ThumbTile) => {
+                Tiles::thumb_tile(image, config.tile_size, cut.max_num_tiles)
+            }
+            (Self::Image(image), VisionInputType::Vanilla) => {
+                Tiles::vanilla(image, config.tile_size)
+            }
+            (Self::Video(video), _) => Tiles::frames(&video.frames, config.frame_size),
+        }
+    }
+}

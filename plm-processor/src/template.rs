@@ -1,0 +1,322 @@
+//! The checkpoint's own chat template, rendered.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Rest, Serde};
+use minijinja::{AutoEscape, Environment, ErrorKind, State, UndefinedBehavior, Value, context};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::files::{CHAT_TEMPLATE, CHAT_TEMPLATE_JSON, ProcessorFiles, TOKENIZER_CONFIG};
+
+/// Steps that a template may take for one conversation.
+pub const MAX_TEMPLATE_STEPS: u64 = 10_000_000;
+/// Bytes that a template may write beyond eight times what the conversation holds.
+pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+
+/// Writes what the template of the released checkpoints writes, for checkpoints without one.
+const DEFAULT_TEMPLATE: &str = include_str!("default_template.jinja");
+const NAME: &str = "chat_template";
+
+/// A conversation as a template sees it.
+#[derive(Debug, Serialize)]
+pub(crate) struct TemplateMessage {
+    pub(crate) role: String,
+    pub(crate) content: TemplateContent,
+}
+
+/// Text for a system message, parts for the others.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum TemplateContent {
+    Text(String),
+    Parts(Vec<TemplatePart>),
+}
+
+/// What a template may know of one part of a message.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum TemplatePart {
+    Text { text: String },
+    Image,
+    Video,
+}
+
+/// A compiled chat template.
+pub(crate) struct ChatTemplate {
+    environment: Environment<'static>,
+    source: String,
+    file: String,
+    /// Variables such as `bos_token`.
+    tokens: BTreeMap<String, String>,
+}
+
+impl ChatTemplate {
+    /// Finds the template among the files: `chat_template.jinja`, else `chat_template.json`, else
+    /// the field of `tokenizer_config.json`, else the built-in one.
+    pub(crate) fn from_files(
+        files: &ProcessorFiles<'_>,
+        tokens: BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let (source, file) = find(files)?;
+        Self::new(source, file, tokens)
+    }
+
+    pub(crate) fn new(
+        source: String,
+        file: String,
+        tokens: BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let mut environment = Environment::new();
+        let syntax_error = |source| Error::TemplateSyntax {
+            file: file.clone(),
+            source,
+        };
+        // The reference compiles chat templates with these two on.
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
+        environment.set_syntax(syntax.map_err(syntax_error)?);
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_fuel(Some(MAX_TEMPLATE_STEPS));
+        environment.set_unknown_method_callback(call_method);
+        environment.add_filter("trim", trim);
+        environment.add_filter("tojson", to_json);
+        environment.add_function("raise_exception", raise_exception);
+        environment
+            .add_template_owned(NAME, source.clone())
+            .map_err(syntax_error)?;
+        Ok(Self {
+            environment,
+            source,
+            file,
+            tokens,
+        })
+    }
+
+    /// The template's text.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub(crate) fn render(
+        &self,
+        messages: &[TemplateMessage],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let refused = |source| Error::TemplateRender {
+            file: self.file.clone(),
+            source,
+        };
+        let max_bytes = MAX_TEMPLATE_BYTES + 8 * text_bytes(messages);
+        let mut output = BoundedOutput {
+            bytes: Vec::new(),
+            max_bytes,
+            overflown: false,
+        };
+        let variables = context! {
+            messages => Serde(messages),
+            add_generation_prompt => add_generation_prompt,
+            ..Value::from(Serde(&self.tokens))
+        };
+        let template = self.environment.get_template(NAME).map_err(refused)?;
+        let rendered = template.render_captured_to(variables, &mut output);
+        if output.overflown {
+            return Err(Error::TemplateTooLong {
+                file: self.file.clone(),
+                max_bytes,
+            });
+        }
+        match rendered {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::OutOfFuel => {
+                return Err(Error::TemplateLoops {
+                    file: self.file.clone(),
+                    max_steps: MAX_TEMPLATE_STEPS,
+                });
+            }
+            Err(error) => return Err(refused(error)),
+        }
+        // The engine writes whole strings only.
+        Ok(String::from_utf8_lossy(&output.bytes).into_owned())
+    }
+}
+
+fn find(files: &ProcessorFiles<'_>) -> Result<(String, String)> {
+    if let Some(bytes) = &files.chat_template {
+        let file = files.name_of(CHAT_TEMPLATE);
+        return Ok((String::from_utf8_lossy(bytes).into_owned(), file));
+    }
+    let holders = [
+        (CHAT_TEMPLATE_JSON, &files.chat_template_json),
+        (TOKENIZER_CONFIG, &files.tokenizer_config),
+    ];
+    for (name, bytes) in holders {
+        let Some(bytes) = bytes else { continue };
+        let file = files.name_of(name);
+        let json: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|source| Error::Json {
+                file: file.clone(),
+                source,
+            })?;
+        if let Some(source) = default_of(&json["chat_template"]) {
+            return Ok((source.to_owned(), file));
+        }
+    }
+    Ok((DEFAULT_TEMPLATE.to_owned(), "plm-processor".to_owned()))
+}
+
+/// A template, or the one named `default` in a list of them.
+fn default_of(field: &serde_json::Value) -> Option<&str> {
+    field.as_str().or_else(|| {
+        let named = field
+            .as_array()?
+            .iter()
+            .find(|entry| entry["name"] == "default")?;
+        named["template"].as_str()
+    })
+}
+
+fn text_bytes(messages: &[TemplateMessage]) -> usize {
+    let bytes_of = |content: &TemplateContent| match content {
+        TemplateContent::Text(text) => text.len(),
+        TemplateContent::Parts(parts) => parts
+            .iter()
+            .map(|part| match part {
+                TemplatePart::Text { text } => text.len(),
+                TemplatePart::Image | TemplatePart::Video => 64,
+            })
+            .sum(),
+    };
+    messages
+        .iter()
+        .map(|message| 128 + message.role.len() + bytes_of(&message.content))
+        .sum()
+}
+
+/// Stops a template that writes without end.
+struct BoundedOutput {
+    bytes: Vec<u8>,
+    max_bytes: usize,
+    overflown: bool,
+}
+
+impl io::Write for BoundedOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.max_bytes {
+            self.overflown = true;
+            return Err(io::Error::other("the output is too long"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What Python's `str.strip` takes for white space; Rust's set lacks the four separators.
+fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1C'..='\x1F').contains(&c)
+}
+
+/// Jinja's `trim`, which is Python's `str.strip`.
+fn trim(text: &str, chars: Option<&str>) -> String {
+    match chars {
+        None => text.trim_matches(is_python_space).to_owned(),
+        Some(chars) => text.trim_matches(|c| chars.contains(c)).to_owned(),
+    }
+}
+
+/// Python's methods on strings, lists and objects.
+fn call_method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> std::result::Result<Value, minijinja::Error> {
+    if let (Some(text), []) = (value.as_str(), args) {
+        match method {
+            "strip" => return Ok(text.trim_matches(is_python_space).into()),
+            "lstrip" => return Ok(text.trim_start_matches(is_python_space).into()),
+            "rstrip" => return Ok(text.trim_end_matches(is_python_space).into()),
+            _ => {}
+        }
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
+fn raise_exception(message: &str) -> std::result::Result<Value, minijinja::Error> {
+    Err(minijinja::Error::new(
+        ErrorKind::InvalidOperation,
+        message.to_owned(),
+    ))
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False, indent=...)`.
+fn to_json(
+    value: &Value,
+    indent: Rest<usize>,
+    options: Kwargs,
+) -> std::result::Result<String, minijinja::Error> {
+    let failed = |error: serde_json::Error| {
+        minijinja::Error::new(ErrorKind::InvalidOperation, "cannot write as JSON")
+            .with_source(error)
+    };
+    let indent = match indent.first() {
+        Some(indent) => Some(*indent),
+        None => options.get::<Option<usize>>("indent")?,
+    };
+    let mut json = Vec::new();
+    match indent {
+        Some(indent) => {
+            let spaces = " ".repeat(indent.min(16));
+            let style = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
+            value
+                .serialize(&mut serde_json::Serializer::with_formatter(
+                    &mut json, style,
+                ))
+                .map_err(failed)?;
+        }
+        None => value
+            .serialize(&mut serde_json::Serializer::with_formatter(
+                &mut json,
+                PythonSpacing,
+            ))
+            .map_err(failed)?,
+    }
+    Ok(String::from_utf8_lossy(&json).into_owned())
+}
+
+/// `[1, 2]` and `{"a": 1}`, with the spaces that Python writes.
+struct PythonSpacing;
+
+impl serde_json::ser::Formatter for PythonSpacing {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests;

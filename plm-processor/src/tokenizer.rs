@@ -1,0 +1,261 @@
+//! Text to token ids and back.
+
+use tokenizers::tokenizer::{
+    AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+};
+use tokenizers::{DecoderWrapper, Tokenizer as Inner};
+
+use crate::error::{Error, Result};
+
+mod stream;
+
+pub use stream::TextStream;
+
+/// Longest run of white space characters in a text.
+///
+/// The pattern that cuts text into words backtracks over white space; beyond some hundred thousand
+/// characters its engine would give up silently and return other tokens.
+pub const MAX_WHITESPACE_RUN: usize = 100_000;
+
+/// What to do with the names of special tokens that occur in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// They become the special tokens.
+    Parse,
+    /// They are text like any other.
+    AsText,
+}
+
+/// The tokenizer of a checkpoint, from its `tokenizer.json`.
+pub struct Tokenizer {
+    inner: Inner,
+    /// The added vocabulary with its special tokens switched off.
+    text_vocabulary: AddedVocabulary,
+    vocab_size: usize,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`; `file` is its name for messages.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when it is damaged or does not work on bytes.
+    pub fn from_bytes(json: &[u8], file: &str) -> Result<Self> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Tokenizer {
+            file: file.to_owned(),
+            source,
+        };
+        let mut inner = Inner::from_bytes(json).map_err(failed)?;
+        if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
+            return Err(failed("its decoder must be of type ByteLevel".into()));
+        }
+        // Both are for batches of training samples; a prompt is never cut or filled up here.
+        inner.with_truncation(None).map_err(failed)?;
+        inner.with_padding(None);
+        let mut text_vocabulary = inner.get_added_vocabulary().clone();
+        text_vocabulary.set_encode_special_tokens(true);
+        let vocab_size = inner.get_vocab_size(true);
+        Ok(Self {
+            inner,
+            text_vocabulary,
+            vocab_size,
+        })
+    }
+
+    /// Encodes a text; no token is put before or after it.
+    ///
+    /// # Errors
+    /// [`Error::WhitespaceRun`] and [`Error::Encode`].
+    pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>> {
+        let length = longest_whitespace_run(text);
+        if length > MAX_WHITESPACE_RUN {
+            return Err(Error::WhitespaceRun {
+                length,
+                max_length: MAX_WHITESPACE_RUN,
+            });
+        }
+        let vocabulary = match special {
+            SpecialTokens::Parse => self.inner.get_added_vocabulary(),
+            SpecialTokens::AsText => &self.text_vocabulary,
+        };
+        let mut pieces = vocabulary.extract_and_normalize(self.inner.get_normalizer(), text);
+        self.tokenize(&mut pieces)
+            .map_err(|source| Error::Encode { source })?;
+        Ok(pieces
+            .get_splits(OffsetReferential::Original, OffsetType::None)
+            .into_iter()
+            .flat_map(|(_, _, tokens)| tokens.iter().flatten().map(|token| token.id))
+            .collect())
+    }
+
+    fn tokenize(&self, pieces: &mut PreTokenizedString) -> tokenizers::Result<()> {
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(pieces)?;
+        }
+        self.inner
+            .get_model()
+            .tokenize_in_pretokenized(pieces, None)
+    }
+
+    /// Cuts a text at its special tokens.
+    pub(crate) fn split_special<'t>(&self, text: &'t str) -> Vec<Piece<'t>> {
+        let vocabulary = self.inner.get_added_vocabulary();
+        // Without a normalizer: pieces are given as ranges of the text itself.
+        vocabulary
+            .extract_and_normalize(None::<&tokenizers::NormalizerWrapper>, text)
+            .get_splits(OffsetReferential::Original, OffsetType::Byte)
+            .into_iter()
+            .map(|(_, (start, end), tokens)| match tokens.as_deref() {
+                Some([token]) => Piece::Token(token.id),
+                _ => Piece::Text(&text[start..end]),
+            })
+            .collect()
+    }
+
+    /// The text of some token ids.
+    ///
+    /// Bytes that are not valid UTF-8 become replacement characters. Spaces are not cleaned up.
+    ///
+    /// # Errors
+    /// [`Error::TokenId`] for an id that is not in the vocabulary.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        let mut bytes = Vec::new();
+        for &id in ids {
+            bytes.extend(self.token_bytes(id, skip_special)?);
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Decodes token ids one by one, as they are generated.
+    #[must_use]
+    pub fn stream(&self, skip_special: bool) -> TextStream<'_> {
+        TextStream::new(self, skip_special)
+    }
+
+    /// The id of a token by its name.
+    #[must_use]
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The name of a token by its id; for tokens of text, in the vocabulary's own byte alphabet.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Whether a token is special: not text, but structure.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        added.get(&id).is_some_and(|token| token.special)
+    }
+
+    /// Number of tokens, special ones included.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The names of the special tokens.
+    pub(crate) fn special_tokens(&self) -> impl Iterator<Item = &str> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        added
+            .values()
+            .filter(|token| token.special)
+            .map(|token| token.content.as_str())
+    }
+
+    /// What the tokenizer itself puts before every text, usually the token that begins a text.
+    pub(crate) fn prefix(&self) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast("", true)
+            .map_err(|source| Error::Encode { source })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The bytes that a token stands for; none for a special token that is to be skipped.
+    fn token_bytes(&self, id: u32, skip_special: bool) -> Result<Vec<u8>> {
+        let token = self.inner.id_to_token(id).ok_or(Error::TokenId {
+            id,
+            vocab_size: self.vocab_size,
+        })?;
+        if skip_special && self.inner.get_added_vocabulary().is_special_token(&token) {
+            return Ok(Vec::new());
+        }
+        // A token with a character outside the byte alphabet stands for itself.
+        let bytes: Option<Vec<u8>> = token.chars().map(byte_of_char).collect();
+        Ok(bytes.unwrap_or_else(|| token.into_bytes()))
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab_size)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A part of a text: a special token, or text between two of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'t> {
+    Token(u32),
+    Text(&'t str),
+}
+
+/// The byte behind a character of the byte-level alphabet of GPT-2: printable Latin-1 characters
+/// stand for themselves, the other 68 bytes follow from U+0100 on in order.
+fn byte_of_char(c: char) -> Option<u8> {
+    let code = u32::from(c);
+    match code {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => u8::try_from(code).ok(),
+        0x100..=0x120 => u8::try_from(code - 0x100).ok(),
+        0x121..=0x142 => u8::try_from(code - 0x121 + 0x7F).ok(),
+        0x143 => Some(0xAD),
+        _ => None,
+    }
+}
+
+fn longest_whitespace_run(text: &str) -> usize {
+    let mut longest = 0;
+    let mut current = 0;
+    for c in text.chars() {
+        current = if c.is_whitespace() { current + 1 } else { 0 };
+        longest = longest.max(current);
+    }
+    longest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_byte_alphabet_covers_every_byte_once() {
+        let mut bytes: Vec<u8> = ('\0'..='\u{200}').filter_map(byte_of_char).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(byte_of_char('Ġ'), Some(b' '));
+        assert_eq!(byte_of_char('Ċ'), Some(b'\n'));
+    }
+
+    #[test]
+    fn runs_of_white_space_are_measured_in_characters() {
+        assert_eq!(longest_whitespace_run("a  b\n\u{2003}\t c "), 4);
+        assert_eq!(longest_whitespace_run(""), 0);
+    }
+
+    #[test]
+    fn garbage_is_refused_by_name() {
+        for json in ["", "{}", "[1]", r#"{"version": "1.0", "model": 3}"#] {
+            let message = Tokenizer::from_bytes(json.as_bytes(), "t.json")
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.starts_with("t.json is not a usable tokenizer: "),
+                "{message}"
+            );
+        }
+    }
+}
