@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+#[cfg(feature = "hub")]
 use std::sync::Arc;
 
 use plm::{Checkpoint, LoadOptions, PerceptionLM};
@@ -43,21 +44,12 @@ impl ModelSource {
     /// Loads the whole checkpoint.
     pub(crate) fn load(&self, options: &LoadOptions) -> Result<PerceptionLM, Error> {
         let folder = self.folder()?;
-        let bar = progress::bytes("loading");
         let mut options = options.clone();
-        options.progress = Some(Arc::new({
-            let bar = bar.clone();
-            move |loaded| {
-                bar.set_length(loaded.total_bytes);
-                bar.set_position(loaded.bytes);
-            }
-        }));
-        let plm = match folder {
+        options.progress = Some(progress::of_model());
+        Ok(match folder {
             None => PerceptionLM::embedded(&options),
             Some(dir) => PerceptionLM::from_dir(dir, &options),
-        };
-        bar.finish_and_clear();
-        Ok(plm?)
+        }?)
     }
 
     /// Loads config and processor, not the weights.

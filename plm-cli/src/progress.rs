@@ -1,9 +1,49 @@
 use std::io::{IsTerminal, stderr};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use plm::{Progress, ProgressFn};
 
-/// A bar that counts bytes; invisible unless standard error is a terminal.
+/// All bars, so that they do not write over each other; invisible unless standard error is a
+/// terminal.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(|| {
+    let target = if stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    MultiProgress::with_draw_target(target)
+});
+
+/// Shows what a model is doing, one bar for each stage while it lasts.
+pub(crate) fn of_model() -> ProgressFn {
+    let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    Arc::new(move |progress| {
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, total) = match progress {
+            Progress::Loading { bytes, total_bytes } => (bytes, total_bytes),
+            Progress::Encoding { tiles, total_tiles } => (tiles as u64, total_tiles as u64),
+            Progress::Reading {
+                tokens,
+                total_tokens,
+            } => (tokens as u64, total_tokens as u64),
+        };
+        let bar = current.get_or_insert_with(|| match progress {
+            Progress::Loading { .. } => bytes("loading"),
+            Progress::Encoding { .. } => count("encoding tiles", total as usize),
+            Progress::Reading { .. } => count("reading tokens", total as usize),
+        });
+        bar.set_length(total);
+        bar.set_position(done);
+        if done >= total {
+            bar.finish_and_clear();
+            *current = None;
+        }
+    })
+}
+
+/// A bar that counts bytes.
 pub(crate) fn bytes(what: &str) -> ProgressBar {
     bar(
         "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
@@ -11,14 +51,14 @@ pub(crate) fn bytes(what: &str) -> ProgressBar {
     )
 }
 
-/// A bar that counts things; invisible unless standard error is a terminal.
+/// A bar that counts things.
 pub(crate) fn count(what: &str, total: usize) -> ProgressBar {
     let bar = bar("{msg} {wide_bar} {pos}/{len}", what);
     bar.set_length(total as u64);
     bar
 }
 
-/// A sign that something is going on; invisible unless standard error is a terminal.
+/// A sign that something is going on.
 pub(crate) fn busy(what: &str) -> ProgressBar {
     let bar = bar("{spinner} {msg} {elapsed}", what);
     if !bar.is_hidden() {
@@ -28,14 +68,9 @@ pub(crate) fn busy(what: &str) -> ProgressBar {
 }
 
 fn bar(template: &str, what: &str) -> ProgressBar {
-    let target = if stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(0), target)
+    BARS.add(ProgressBar::new(0))
         .with_style(style)
         .with_message(what.to_owned())
 }

@@ -7,7 +7,7 @@ use crate::{DecoderConfig, DecoderLayer, Error, KvCache, RmsNorm, Rope};
 
 /// New tokens that go through the layers at once. It bounds the memory of a long prefill, and
 /// keeps the attention of early tokens from running over late ones that they may not see.
-const PREFILL_CHUNK: usize = 512;
+pub const PREFILL_CHUNK: usize = 512;
 
 /// Standard deviation of a freshly drawn embedding.
 const EMBEDDING_STD: f64 = 0.02;

@@ -5,6 +5,6 @@ mod load;
 mod tensors;
 
 pub(crate) use files::CheckpointFiles;
-pub use load::{LoadProgress, ProgressFn, WeightsError};
+pub use load::WeightsError;
 pub(crate) use load::{load_model, model_bytes, parameters};
 pub use tensors::Weights;

@@ -27,14 +27,6 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A file cannot be written.
-    #[error("{}: cannot be written", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// A JSON file is damaged or lacks a key.
     #[error("{}: not the expected JSON", path.display())]
     Json {

@@ -39,6 +39,7 @@ mod estimate;
 pub mod hub;
 mod model;
 mod perception_lm;
+mod progress;
 mod reply;
 mod score;
 mod session;
@@ -47,7 +48,7 @@ mod stream;
 mod trace;
 
 pub use answer::{Answer, Finish, Timing, Usage};
-pub use checkpoint::{LoadProgress, ProgressFn, Weights, WeightsError};
+pub use checkpoint::{Weights, WeightsError};
 pub use config::Config;
 pub use decoding::{DEFAULT_MAX_NEW_TOKENS, Decoding};
 pub use device::DeviceChoice;
@@ -60,6 +61,7 @@ pub use plm_processor::{
     Content, Conversation, DecodeLimits, EncodeOptions, Image, Media, Message, Processor, Prompt,
     PromptSize, Role, Tiles, Video, VisionInputType,
 };
+pub use progress::{Progress, ProgressFn};
 pub use score::Score;
 pub use session::{Session, SessionStream};
 pub use stream::Stream;

@@ -62,10 +62,23 @@ impl Model {
     ///
     /// The vision tower's error when the tiles are not of its size.
     pub fn embed_media(&self, media: &Media, device: &Device) -> Result<Tensor<2>, Error> {
-        let passes = tile_passes(media, device);
-        let tokens: Vec<Tensor<2>> = passes
-            .map(|tiles| Ok(self.features(tiles)?.projected.flatten(0, 1)))
-            .collect::<Result<_, Error>>()?;
+        self.embed_media_observed(media, device, |_| {})
+    }
+
+    /// As [`embed_media`](Self::embed_media); `observe` is told how many tiles are done.
+    pub(crate) fn embed_media_observed(
+        &self,
+        media: &Media,
+        device: &Device,
+        observe: impl Fn(usize),
+    ) -> Result<Tensor<2>, Error> {
+        let mut done = 0;
+        let mut tokens = Vec::new();
+        for tiles in tile_passes(media, device) {
+            done += tiles.dims()[0];
+            tokens.push(self.features(tiles)?.projected.flatten(0, 1));
+            observe(done);
+        }
         Ok(Tensor::cat(tokens, 0))
     }
 

@@ -4,13 +4,14 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device, Tensor};
-use plm_llm::KvCache;
-use plm_processor::{Conversation, EncodeOptions, Processor, ProcessorFiles, Prompt};
+use plm_llm::{KvCache, PREFILL_CHUNK};
+use plm_processor::{Conversation, EncodeOptions, Media, Processor, ProcessorFiles, Prompt};
 
-use crate::checkpoint::{CheckpointFiles, ProgressFn, Weights, load_model, model_bytes};
+use crate::checkpoint::{CheckpointFiles, Weights, load_model, model_bytes};
 use crate::config::generation_stop_ids;
 use crate::{
-    Answer, Config, Decoding, DeviceChoice, Error, Estimate, Model, Session, Stream, Timing,
+    Answer, Config, Decoding, DeviceChoice, Error, Estimate, Model, Progress, ProgressFn, Session,
+    Stream, Timing,
 };
 
 /// In which precision the weight matrices are held.
@@ -65,7 +66,7 @@ pub struct LoadOptions {
     pub precision: Precision,
     /// How conversations become prompts, unless a call says otherwise.
     pub encoding: EncodeOptions,
-    /// Told of the progress of loading.
+    /// Told of the progress of loading, and later of encoding pictures and reading prompts.
     pub progress: Option<ProgressFn>,
 }
 
@@ -92,6 +93,7 @@ pub struct PerceptionLM {
     weight_bytes: u64,
     load_time: Duration,
     encoding: EncodeOptions,
+    progress: Option<ProgressFn>,
 }
 
 impl fmt::Debug for PerceptionLM {
@@ -165,6 +167,7 @@ impl PerceptionLM {
             weight_bytes,
             load_time: start.elapsed(),
             encoding: options.encoding.clone(),
+            progress: options.progress.clone(),
         })
     }
 
@@ -315,10 +318,22 @@ impl PerceptionLM {
     }
 
     fn embed_all_media(&self, prompt: &Prompt) -> Result<Vec<Tensor<2>>, Error> {
-        let media = prompt.media.iter();
-        media
-            .map(|media| self.model.embed_media(media, &self.device))
-            .collect()
+        prompt.media.iter().map(|m| self.embed_media(m)).collect()
+    }
+
+    /// Token embeddings of one picture, with progress.
+    pub(crate) fn embed_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
+        let total_tiles = media.tiles.len();
+        self.model
+            .embed_media_observed(media, &self.device, |tiles| {
+                self.report(Progress::Encoding { tiles, total_tiles });
+            })
+    }
+
+    fn report(&self, progress: Progress) {
+        if let Some(report) = &self.progress {
+            report(progress);
+        }
     }
 
     /// Embeddings of one token for each sequence of a batch, `[ids, 1, text_width]`.
@@ -333,7 +348,20 @@ impl PerceptionLM {
         embeddings: Tensor<3>,
         cache: &mut KvCache,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let hidden = self.model.language_model.extend(embeddings, cache)?;
+        let decoder = &self.model.language_model;
+        let total_tokens = embeddings.dims()[1];
+        decoder.check_room(cache, total_tokens)?;
+        let mut hidden = embeddings.clone();
+        for start in (0..total_tokens).step_by(PREFILL_CHUNK) {
+            let size = PREFILL_CHUNK.min(total_tokens - start);
+            hidden = decoder.extend(embeddings.clone().narrow(1, start, size), cache)?;
+            if total_tokens > 1 {
+                self.report(Progress::Reading {
+                    tokens: start + size,
+                    total_tokens,
+                });
+            }
+        }
         let last = hidden.dims()[1] - 1;
         self.logit_rows(hidden.narrow(1, last, 1))
     }

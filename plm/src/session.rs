@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
             .count();
         self.features.truncate(known);
         for media in &prompt.media[self.features.len()..] {
-            let features = self.plm.model().embed_media(media, self.plm.device())?;
+            let features = self.plm.embed_media(media)?;
             self.features.push(features);
         }
         timing.vision = start.elapsed();

@@ -345,8 +345,11 @@ fn names_of_settings_are_checked() {
 }
 
 #[test]
-fn loading_reports_its_progress() {
+fn long_work_reports_its_progress() {
     use std::sync::{Arc, Mutex};
+
+    use plm::{Conversation, Decoding, Image, Progress};
+
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     let options = LoadOptions {
@@ -355,11 +358,34 @@ fn loading_reports_its_progress() {
         })),
         ..LoadOptions::default()
     };
-    PerceptionLM::from_dir(fixtures().join("gigantic"), &options).unwrap();
+    let plm = PerceptionLM::from_dir(fixtures().join("gigantic"), &options).unwrap();
+    let loaded = std::mem::take(&mut *seen.lock().unwrap());
+    let bytes = loaded.iter().map(|progress| match progress {
+        Progress::Loading { bytes, total_bytes } => (*bytes, *total_bytes),
+        other => panic!("{other:?} while loading"),
+    });
+    let bytes: Vec<(u64, u64)> = bytes.collect();
+    assert!(bytes.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    let (last, total) = bytes[bytes.len() - 1];
+    assert_eq!(last, total);
+
+    let picture = Image::open(fixtures().join("media/shapes.png")).unwrap();
+    let ask = Conversation::ask("word ".repeat(300), [picture.into()]);
+    let answer = plm.generate(&ask, &Decoding::default()).unwrap();
+    let total_tiles = answer.usage.media_tiles[0];
+    let total_tokens = answer.usage.prompt_tokens;
     let seen = seen.lock().unwrap();
-    assert!(seen.windows(2).all(|pair| pair[0].bytes < pair[1].bytes));
-    let last = seen.last().unwrap();
-    assert_eq!(last.bytes, last.total_bytes);
+    assert!(seen.contains(&Progress::Encoding {
+        tiles: total_tiles,
+        total_tiles
+    }));
+    assert_eq!(
+        seen.last(),
+        Some(&Progress::Reading {
+            tokens: total_tokens,
+            total_tokens
+        })
+    );
 }
 
 #[test]

@@ -1,24 +1,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor};
 
 use super::Weights;
-use crate::{Error, Model};
-
-/// How far loading has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoadProgress {
-    /// Bytes read from the weight files.
-    pub bytes: u64,
-    /// Bytes that will be read in all.
-    pub total_bytes: u64,
-}
-
-/// Told of the progress of loading, from the loading thread.
-pub type ProgressFn = Arc<dyn Fn(LoadProgress) + Send + Sync>;
+use crate::{Error, Model, Progress, ProgressFn};
 
 /// What does not fit between a checkpoint's tensors and the model that its config describes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -215,7 +202,7 @@ impl Loader<'_> {
         let data = self.weights.read(&name, dtype)?;
         self.bytes += (data.shape().num_elements() * stored.size()) as u64;
         if let Some(progress) = self.progress {
-            progress(LoadProgress {
+            progress(Progress::Loading {
                 bytes: self.bytes,
                 total_bytes: self.weights.num_bytes(),
             });
