@@ -370,7 +370,7 @@ fn long_work_reports_its_progress() {
     assert_eq!(last, total);
 
     let picture = Image::open(fixtures().join("media/shapes.png")).unwrap();
-    let ask = Conversation::ask("word ".repeat(300), [picture.into()]);
+    let ask = Conversation::ask("word ".repeat(40), [picture.into()]);
     let answer = plm.generate(&ask, &Decoding::default()).unwrap();
     let total_tiles = answer.usage.media_tiles[0];
     let total_tokens = answer.usage.prompt_tokens;
