@@ -2,9 +2,11 @@
 
 mod files;
 mod load;
+mod settings;
 mod tensors;
 
 pub(crate) use files::CheckpointFiles;
 pub use load::WeightsError;
 pub(crate) use load::{load_model, model_bytes, parameters};
+pub use settings::Checkpoint;
 pub use tensors::Weights;

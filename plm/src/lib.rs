@@ -35,8 +35,10 @@ mod device;
 mod embedded;
 mod error;
 mod estimate;
+mod forward;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod load_options;
 mod model;
 mod perception_lm;
 mod progress;
@@ -48,14 +50,15 @@ mod stream;
 mod trace;
 
 pub use answer::{Answer, Finish, Timing, Usage};
-pub use checkpoint::{Weights, WeightsError};
+pub use checkpoint::{Checkpoint, Weights, WeightsError};
 pub use config::Config;
 pub use decoding::{DEFAULT_MAX_NEW_TOKENS, Decoding};
 pub use device::DeviceChoice;
 pub use error::Error;
 pub use estimate::Estimate;
+pub use load_options::{LoadOptions, Precision};
 pub use model::{MediaFeatures, Model};
-pub use perception_lm::{Checkpoint, LoadOptions, PerceptionLM, Precision};
+pub use perception_lm::PerceptionLM;
 pub use plm_llm::{EarlyStopping, Penalties, RandomSampling, Sampling};
 pub use plm_processor::{
     Content, Conversation, DecodeLimits, EncodeOptions, Image, Media, Message, Processor, Prompt,

@@ -1,84 +1,15 @@
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use burn::tensor::{DType, Device, Tensor};
-use plm_llm::{KvCache, PREFILL_CHUNK};
-use plm_processor::{Conversation, EncodeOptions, Media, Processor, ProcessorFiles, Prompt};
+use burn::tensor::Device;
+use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
 use crate::checkpoint::{CheckpointFiles, Weights, load_model, model_bytes};
-use crate::config::generation_stop_ids;
 use crate::{
-    Answer, Config, Decoding, DeviceChoice, Error, Estimate, Model, Progress, ProgressFn, Session,
-    Stream, Timing,
+    Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Progress,
+    ProgressFn, Session, Stream, Timing,
 };
-
-/// In which precision the weight matrices are held.
-///
-/// Activations are f32 always, and so are norms, biases, scales and positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// Each matrix as the checkpoint stores it.
-    #[default]
-    Auto,
-    /// 32 bits.
-    F32,
-    /// 16 bits, the exponent of f32.
-    Bf16,
-    /// 16 bits, a wider mantissa and a smaller range than bf16.
-    F16,
-}
-
-impl Precision {
-    fn dtype(self) -> Option<DType> {
-        match self {
-            Self::Auto => None,
-            Self::F32 => Some(DType::F32),
-            Self::Bf16 => Some(DType::BF16),
-            Self::F16 => Some(DType::F16),
-        }
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            "f16" => Ok(Self::F16),
-            _ => Err(Error::Decoding {
-                what: format!("dtype `{name}` is none of auto, f32, bf16, f16"),
-            }),
-        }
-    }
-}
-
-/// How a model is loaded.
-#[derive(Clone, Default)]
-pub struct LoadOptions {
-    /// Where it computes.
-    pub device: DeviceChoice,
-    /// In which precision it holds its matrices.
-    pub precision: Precision,
-    /// How conversations become prompts, unless a call says otherwise.
-    pub encoding: EncodeOptions,
-    /// Told of the progress of loading, and later of encoding pictures and reading prompts.
-    pub progress: Option<ProgressFn>,
-}
-
-impl fmt::Debug for LoadOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadOptions")
-            .field("device", &self.device)
-            .field("precision", &self.precision)
-            .field("encoding", &self.encoding)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A loaded PerceptionLM: processor, network and the checkpoint's settings.
 ///
@@ -310,75 +241,11 @@ impl PerceptionLM {
         Session::new(self)
     }
 
-    /// Embeddings of a whole prompt, `[tokens, text_width]`.
-    pub(crate) fn embed(&self, prompt: &Prompt) -> Result<Tensor<2>, Error> {
-        self.check_prompt(prompt)?;
-        let features = self.embed_all_media(prompt)?;
-        self.model.embed(prompt, &features, 0, &self.device)
-    }
-
-    fn embed_all_media(&self, prompt: &Prompt) -> Result<Vec<Tensor<2>>, Error> {
-        prompt.media.iter().map(|m| self.embed_media(m)).collect()
-    }
-
-    /// Token embeddings of one picture, with progress.
-    pub(crate) fn embed_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
-        let total_tiles = media.tiles.len();
-        self.model
-            .embed_media_observed(media, &self.device, |tiles| {
-                self.report(Progress::Encoding { tiles, total_tiles });
-            })
-    }
-
-    fn report(&self, progress: Progress) {
+    /// Tells of progress whoever asked for it.
+    pub(crate) fn report(&self, progress: Progress) {
         if let Some(report) = &self.progress {
             report(progress);
         }
-    }
-
-    /// Embeddings of one token for each sequence of a batch, `[ids, 1, text_width]`.
-    pub(crate) fn embed_tokens(&self, ids: &[u32]) -> Result<Tensor<3>, Error> {
-        let embeddings = self.model.language_model.embed(ids, &self.device)?;
-        Ok(embeddings.unsqueeze_dim(1))
-    }
-
-    /// Reads embeddings and returns the logits after the last, for each sequence.
-    pub(crate) fn extend_for_logits(
-        &self,
-        embeddings: Tensor<3>,
-        cache: &mut KvCache,
-    ) -> Result<Vec<Vec<f32>>, Error> {
-        let decoder = &self.model.language_model;
-        let total_tokens = embeddings.dims()[1];
-        decoder.check_room(cache, total_tokens)?;
-        let mut hidden = embeddings.clone();
-        for start in (0..total_tokens).step_by(PREFILL_CHUNK) {
-            let size = PREFILL_CHUNK.min(total_tokens - start);
-            hidden = decoder.extend(embeddings.clone().narrow(1, start, size), cache)?;
-            if total_tokens > 1 {
-                self.report(Progress::Reading {
-                    tokens: start + size,
-                    total_tokens,
-                });
-            }
-        }
-        let last = hidden.dims()[1] - 1;
-        self.logit_rows(hidden.narrow(1, last, 1))
-    }
-
-    /// Logits of hidden states `[batch, 1, text_width]` on the host.
-    pub(crate) fn logit_rows(&self, hidden: Tensor<3>) -> Result<Vec<Vec<f32>>, Error> {
-        let logits = self.model.language_model.logits(hidden);
-        let vocab_size = logits.dims()[2];
-        let values: Vec<f32> =
-            logits
-                .into_data()
-                .try_into_vec()
-                .map_err(|error| Error::Device {
-                    name: format!("{:?}", self.device),
-                    what: format!("logits cannot be read back: {error:?}"),
-                })?;
-        Ok(values.chunks(vocab_size).map(<[f32]>::to_vec).collect())
     }
 
     /// The token ids that end an answer.
@@ -428,110 +295,4 @@ impl PerceptionLM {
         }
         Ok(())
     }
-}
-
-/// A checkpoint's config and processor, without its weights.
-///
-/// It counts tokens and prices prompts of models that need not be loaded, or not even fit.
-pub struct Checkpoint {
-    /// Sizes and constants of the model.
-    pub config: Config,
-    /// The processor: tiles, template and tokenizer.
-    pub processor: Processor,
-    /// Token ids that end an answer.
-    pub stop_ids: Vec<u32>,
-}
-
-impl Checkpoint {
-    /// Reads a checkpoint folder's config and processor files.
-    ///
-    /// # Errors
-    ///
-    /// As [`PerceptionLM::from_dir`], for everything but weights and device.
-    pub fn from_dir(dir: impl Into<PathBuf>) -> Result<Self, Error> {
-        Self::from_files(&CheckpointFiles::Dir(dir.into()))
-    }
-
-    /// The config and processor that are compiled into this crate.
-    ///
-    /// # Errors
-    ///
-    /// None, as long as the crate's own files are sound.
-    #[cfg(feature = "embedded")]
-    pub fn embedded() -> Result<Self, Error> {
-        Self::from_files(&crate::embedded::FILES)
-    }
-
-    fn from_files(files: &CheckpointFiles) -> Result<Self, Error> {
-        let config_path = files.path("config.json");
-        let config = Config::from_json(&files.require("config.json")?, &config_path)?;
-        let processor = read_processor(files)?;
-        check_agreement(&config, &processor, &config_path)?;
-        let stop_ids = match files.read("generation_config.json")? {
-            Some(json) => generation_stop_ids(&json, &files.path("generation_config.json"))?,
-            None => None,
-        };
-        Ok(Self {
-            stop_ids: stop_ids.unwrap_or_else(|| config.stop_ids.clone()),
-            config,
-            processor,
-        })
-    }
-}
-
-fn read_processor(files: &CheckpointFiles) -> Result<Processor, Error> {
-    let origin = files.path("");
-    let mut parts = ProcessorFiles::new(
-        origin.display().to_string(),
-        files.require("tokenizer.json")?,
-    );
-    parts.tokenizer_config = files.read("tokenizer_config.json")?;
-    parts.processor_config = files.read("processor_config.json")?;
-    parts.preprocessor_config = files.read("preprocessor_config.json")?;
-    parts.video_preprocessor_config = files.read("video_preprocessor_config.json")?;
-    parts.chat_template = files.read("chat_template.jinja")?;
-    parts.chat_template_json = files.read("chat_template.json")?;
-    Ok(Processor::from_files(&parts)?)
-}
-
-/// Checks that the processor makes the tiles and placeholders that the model takes.
-fn check_agreement(config: &Config, processor: &Processor, path: &Path) -> Result<(), Error> {
-    let pairs = [
-        (
-            "tile size",
-            processor.config().tile_size as usize,
-            config.vision.image_size,
-        ),
-        (
-            "video frame size",
-            processor.config().frame_size as usize,
-            config.vision.image_size,
-        ),
-        (
-            "image tokens per tile",
-            processor.config().tokens_per_tile(),
-            config.tokens_per_tile(),
-        ),
-        (
-            "image token id",
-            processor.image_token_id() as usize,
-            config.image_token_id as usize,
-        ),
-        (
-            "video token id",
-            processor.video_token_id() as usize,
-            config.video_token_id as usize,
-        ),
-    ];
-    for (what, theirs, ours) in pairs {
-        if theirs != ours {
-            return Err(Error::Config {
-                path: path.to_owned(),
-                what: format!(
-                    "{what} is {ours} here, but {theirs} in the processor's and tokenizer's files"
-                ),
-            });
-        }
-    }
-    Ok(())
 }

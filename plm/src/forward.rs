@@ -1,0 +1,75 @@
+//! The network's steps as answers need them: whole prompts in, logits on the host out.
+
+use burn::tensor::Tensor;
+use plm_llm::{KvCache, PREFILL_CHUNK};
+use plm_processor::{Media, Prompt};
+
+use crate::{Error, PerceptionLM, Progress};
+
+impl PerceptionLM {
+    /// Embeddings of a whole prompt, `[tokens, text_width]`.
+    pub(crate) fn embed(&self, prompt: &Prompt) -> Result<Tensor<2>, Error> {
+        self.check_prompt(prompt)?;
+        let features = self.embed_all_media(prompt)?;
+        self.model().embed(prompt, &features, 0, self.device())
+    }
+
+    /// Token embeddings of every picture of a prompt.
+    pub(crate) fn embed_all_media(&self, prompt: &Prompt) -> Result<Vec<Tensor<2>>, Error> {
+        prompt.media.iter().map(|m| self.embed_media(m)).collect()
+    }
+
+    /// Token embeddings of one picture, with progress.
+    pub(crate) fn embed_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
+        let total_tiles = media.tiles.len();
+        self.model()
+            .embed_media_observed(media, self.device(), |tiles| {
+                self.report(Progress::Encoding { tiles, total_tiles });
+            })
+    }
+
+    /// Embeddings of one token for each sequence of a batch, `[ids, 1, text_width]`.
+    pub(crate) fn embed_tokens(&self, ids: &[u32]) -> Result<Tensor<3>, Error> {
+        let embeddings = self.model().language_model.embed(ids, self.device())?;
+        Ok(embeddings.unsqueeze_dim(1))
+    }
+
+    /// Reads embeddings and returns the logits after the last, for each sequence.
+    pub(crate) fn extend_for_logits(
+        &self,
+        embeddings: Tensor<3>,
+        cache: &mut KvCache,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let decoder = &self.model().language_model;
+        let total_tokens = embeddings.dims()[1];
+        decoder.check_room(cache, total_tokens)?;
+        let mut hidden = embeddings.clone();
+        for start in (0..total_tokens).step_by(PREFILL_CHUNK) {
+            let size = PREFILL_CHUNK.min(total_tokens - start);
+            hidden = decoder.extend(embeddings.clone().narrow(1, start, size), cache)?;
+            if total_tokens > 1 {
+                self.report(Progress::Reading {
+                    tokens: start + size,
+                    total_tokens,
+                });
+            }
+        }
+        let last = hidden.dims()[1] - 1;
+        self.logit_rows(hidden.narrow(1, last, 1))
+    }
+
+    /// Logits of hidden states `[batch, 1, text_width]` on the host.
+    pub(crate) fn logit_rows(&self, hidden: Tensor<3>) -> Result<Vec<Vec<f32>>, Error> {
+        let logits = self.model().language_model.logits(hidden);
+        let vocab_size = logits.dims()[2];
+        let values: Vec<f32> =
+            logits
+                .into_data()
+                .try_into_vec()
+                .map_err(|error| Error::Device {
+                    name: format!("{:?}", self.device),
+                    what: format!("logits cannot be read back: {error:?}"),
+                })?;
+        Ok(values.chunks(vocab_size).map(<[f32]>::to_vec).collect())
+    }
+}

@@ -1,0 +1,74 @@
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::DType;
+use plm_processor::EncodeOptions;
+
+use crate::{DeviceChoice, Error, ProgressFn};
+
+/// In which precision the weight matrices are held.
+///
+/// Activations are f32 always, and so are norms, biases, scales and positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Each matrix as the checkpoint stores it.
+    #[default]
+    Auto,
+    /// 32 bits.
+    F32,
+    /// 16 bits, the exponent of f32.
+    Bf16,
+    /// 16 bits, a wider mantissa and a smaller range than bf16.
+    F16,
+}
+
+impl Precision {
+    /// The precision, unless it is the file's.
+    pub(crate) fn dtype(self) -> Option<DType> {
+        match self {
+            Self::Auto => None,
+            Self::F32 => Some(DType::F32),
+            Self::Bf16 => Some(DType::BF16),
+            Self::F16 => Some(DType::F16),
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
+            _ => Err(Error::Decoding {
+                what: format!("dtype `{name}` is none of auto, f32, bf16, f16"),
+            }),
+        }
+    }
+}
+
+/// How a model is loaded.
+#[derive(Clone, Default)]
+pub struct LoadOptions {
+    /// Where it computes.
+    pub device: DeviceChoice,
+    /// In which precision it holds its matrices.
+    pub precision: Precision,
+    /// How conversations become prompts, unless a call says otherwise.
+    pub encoding: EncodeOptions,
+    /// Told of the progress of loading, and later of encoding pictures and reading prompts.
+    pub progress: Option<ProgressFn>,
+}
+
+impl fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("device", &self.device)
+            .field("precision", &self.precision)
+            .field("encoding", &self.encoding)
+            .finish_non_exhaustive()
+    }
+}
