@@ -4,6 +4,9 @@ use crate::sampling::check_finite;
 /// A score so low that it never wins, and that sums of log-probabilities do not reach.
 const NEVER: f32 = -1e9;
 
+/// Most beams that are searched; each holds a row of logits and a KV cache.
+const MAX_BEAMS: usize = 1024;
+
 /// When a beam search may stop before all beams have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EarlyStopping {
@@ -62,20 +65,40 @@ struct Beam {
     is_finished: bool,
 }
 
+impl BeamConfig {
+    /// Checks the settings against their ranges.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSampling`] when `num_beams` is not in 1..=1024 or `length_penalty` is no
+    /// number.
+    pub fn check(&self) -> Result<(), Error> {
+        if !(1..=MAX_BEAMS).contains(&self.num_beams) {
+            return Err(Error::InvalidSampling {
+                setting: "num_beams",
+                value: self.num_beams as f64,
+                rule: "it must lie in 1..=1024",
+            });
+        }
+        if !self.length_penalty.is_finite() {
+            return Err(Error::InvalidSampling {
+                setting: "length_penalty",
+                value: f64::from(self.length_penalty),
+                rule: "it must be a number",
+            });
+        }
+        Ok(())
+    }
+}
+
 impl BeamSearch {
     /// A search that has generated nothing yet.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSampling`] when there is no beam.
+    /// [`Error::InvalidSampling`] as [`BeamConfig::check`].
     pub fn new(config: BeamConfig) -> Result<Self, Error> {
-        if config.num_beams == 0 {
-            return Err(Error::InvalidSampling {
-                setting: "num_beams",
-                value: 0.0,
-                rule: "it must be at least 1",
-            });
-        }
+        config.check()?;
         let empty = |score| Beam {
             ids: Vec::new(),
             score,
@@ -203,7 +226,13 @@ impl BeamSearch {
         let divisor = ((self.len + 1) as f32).powf(self.config.length_penalty);
         let full = self.finished.iter().all(|beam| beam.is_finished)
             && self.config.early_stopping == EarlyStopping::FirstFinished;
-        let barred = if full { NEVER } else { 0.0 } + if self.can_improve { 0.0 } else { NEVER };
+        let mut barred = 0.0;
+        if full {
+            barred += NEVER;
+        }
+        if !self.can_improve {
+            barred += NEVER;
+        }
         let ended = candidates.into_iter().enumerate().map(|(rank, beam)| {
             let is_finished = beam.is_finished && rank < num_beams;
             Beam {
@@ -305,10 +334,31 @@ mod tests {
     }
 
     #[test]
+    fn the_first_full_set_of_answers_can_end_a_search_that_would_find_a_better_one() {
+        // Stopping at once scores -1.5 per token; two more tokens would score -0.4 on average.
+        let table = |last: Option<u32>| match last {
+            None => [0.0, -1.0, 0.0],
+            Some(0) => [4.0, -9.0, 3.9],
+            _ => [0.0, 0.0, 0.0],
+        };
+        let run = |early_stopping| {
+            let config = BeamConfig {
+                max_new_tokens: 8,
+                early_stopping,
+                ..config(2)
+            };
+            search(config, table)
+        };
+        let eager = run(EarlyStopping::FirstFinished);
+        let patient = run(EarlyStopping::Never);
+        assert!(eager.len() < patient.len(), "{eager:?} {patient:?}");
+    }
+
+    #[test]
     fn no_beam_is_an_error() {
         assert_eq!(
             BeamSearch::new(config(0)).unwrap_err().to_string(),
-            "num_beams is 0; it must be at least 1"
+            "num_beams is 0; it must lie in 1..=1024"
         );
     }
 }

@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// Logits that are not numbers, from broken weights or overflow in half precision.
     #[error(
-        "the model produced logits that are not finite; its weights are damaged or overflow their precision (try dtype f32)"
+        "the model gave no token a finite score; its weights are damaged or overflow their precision (try dtype f32), or every token is forbidden"
     )]
     NotFinite,
 }
@@ -111,6 +111,6 @@ impl DecoderConfig {
     /// Bytes that the KV cache takes for `tokens` positions of one sequence in f32.
     pub fn kv_cache_bytes(&self, tokens: usize) -> u64 {
         let per_token = 2 * self.num_layers * self.num_kv_heads * self.head_dim;
-        per_token as u64 * tokens as u64 * size_of::<f32>() as u64
+        (per_token as u64 * size_of::<f32>() as u64).saturating_mul(tokens as u64)
     }
 }

@@ -7,7 +7,7 @@ use crate::{DecoderConfig, DecoderLayer, Error, KvCache, RmsNorm, Rope};
 
 /// New tokens that go through the layers at once. It bounds the memory of a long prefill, and
 /// keeps the attention of early tokens from running over late ones that they may not see.
-pub const PREFILL_CHUNK: usize = 512;
+const PREFILL_CHUNK: usize = 512;
 
 /// Standard deviation of a freshly drawn embedding.
 const EMBEDDING_STD: f64 = 0.02;
@@ -115,19 +115,68 @@ impl Decoder {
     ///
     /// [`Error::TooManyPositions`] when the longest sequence would pass the model's positions.
     /// The cache is unchanged then.
+    ///
+    /// # Panics
+    ///
+    /// When `batch` is not the cache's.
     pub fn extend(&self, embeddings: Tensor<3>, cache: &mut KvCache) -> Result<Tensor<3>, Error> {
-        let seq = embeddings.dims()[1];
-        self.check_room(cache, seq)?;
-        let chunks = (0..seq).step_by(PREFILL_CHUNK).map(|start| {
-            let size = PREFILL_CHUNK.min(seq - start);
-            self.run_layers(embeddings.clone().narrow(1, start, size), cache, |_| {})
-        });
-        let mut hidden: Vec<_> = chunks.collect();
+        if embeddings.dims()[1] == 0 {
+            return Ok(embeddings);
+        }
+        let mut hidden = Vec::new();
+        self.extend_chunks(embeddings, cache, |_, chunk| hidden.push(chunk))?;
         Ok(match hidden.len() {
-            0 => embeddings,
             1 => hidden.remove(0),
             _ => Tensor::cat(hidden, 1),
         })
+    }
+
+    /// Reads new tokens and returns the hidden state of the last alone; `observe` is told how many
+    /// tokens have been read, now and then.
+    ///
+    /// # Shapes
+    ///
+    /// - `embeddings`: `[batch, seq, hidden_size]`, `seq` above 0; `batch` is the cache's
+    /// - result: `[batch, 1, hidden_size]`
+    ///
+    /// # Errors
+    ///
+    /// As [`extend`](Self::extend).
+    ///
+    /// # Panics
+    ///
+    /// When there is no token, or `batch` is not the cache's.
+    pub fn extend_to_last(
+        &self,
+        embeddings: Tensor<3>,
+        cache: &mut KvCache,
+        observe: impl Fn(usize),
+    ) -> Result<Tensor<3>, Error> {
+        let mut last = None;
+        self.extend_chunks(embeddings, cache, |done, chunk| {
+            let size = chunk.dims()[1];
+            last = Some(chunk.narrow(1, size - 1, 1));
+            observe(done);
+        })?;
+        Ok(last.expect("there is a token"))
+    }
+
+    /// Reads new tokens chunk by chunk; `take` gets how many have been read and their states.
+    fn extend_chunks(
+        &self,
+        embeddings: Tensor<3>,
+        cache: &mut KvCache,
+        mut take: impl FnMut(usize, Tensor<3>),
+    ) -> Result<(), Error> {
+        let [batch, seq, _] = embeddings.dims();
+        assert_eq!(batch, cache.batch(), "a cache row for each sequence");
+        self.check_room(cache, seq)?;
+        for start in (0..seq).step_by(PREFILL_CHUNK) {
+            let size = PREFILL_CHUNK.min(seq - start);
+            let chunk = embeddings.clone().narrow(1, start, size);
+            take(start + size, self.run_layers(chunk, cache, |_| {}));
+        }
+        Ok(())
     }
 
     /// Checks that `count` more tokens fit the model's positions.

@@ -80,6 +80,10 @@ impl Rope {
     /// Sines and cosines for the positions of a batch.
     ///
     /// `positions` holds, row by row, `seq` positions for each of `batch` sequences.
+    ///
+    /// # Panics
+    ///
+    /// When `batch` is 0.
     pub fn table(
         &self,
         positions: &[usize],

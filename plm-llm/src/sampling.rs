@@ -74,8 +74,13 @@ impl RandomSampling {
     }
 
     /// Probability of each token after all settings; tokens that are cut have 0.
+    ///
+    /// They are no numbers where no token is left, or where the logits are none.
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f32> {
-        let mut scores: Vec<f32> = logits.iter().map(|x| x / self.temperature).collect();
+        // Taken from the greatest logit first, a tiny temperature cannot overflow.
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let scaled = logits.iter().map(|x| (x - max) / self.temperature);
+        let mut scores: Vec<f32> = scaled.collect();
         if let Some(k) = self.top_k {
             keep_top_k(&mut scores, k);
         }
@@ -137,11 +142,11 @@ impl Penalties {
             let seen: HashSet<u32> = previous.iter().copied().collect();
             for id in seen {
                 if let Some(logit) = logits.get_mut(id as usize) {
-                    *logit *= if *logit < 0.0 {
-                        self.repetition
+                    if *logit < 0.0 {
+                        *logit *= self.repetition;
                     } else {
-                        1.0 / self.repetition
-                    };
+                        *logit /= self.repetition;
+                    }
                 }
             }
         }
@@ -189,15 +194,25 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFinite`] when no logit is a number.
+    /// [`Error::NotFinite`] when a logit is no number, or no token is left to choose.
     pub fn next(&mut self, mut logits: Vec<f32>, previous: &[u32]) -> Result<u32, Error> {
         check_finite(&logits)?;
         self.penalties.apply(&mut logits, previous);
         match &self.sampling {
-            Sampling::Greedy => Ok(argmax(&logits)),
+            Sampling::Greedy => {
+                let best = argmax(&logits);
+                match logits.get(best as usize) {
+                    Some(logit) if *logit > f32::NEG_INFINITY => Ok(best),
+                    _ => Err(Error::NotFinite),
+                }
+            }
             Sampling::Random(random) => {
                 let probabilities = random.probabilities(&logits);
-                let mut left: f32 = self.rng.random::<f32>() * probabilities.iter().sum::<f32>();
+                let sum: f32 = probabilities.iter().sum();
+                if !(sum.is_finite() && sum > 0.0) {
+                    return Err(Error::NotFinite);
+                }
+                let mut left = self.rng.random::<f32>() * sum;
                 let mut last = 0;
                 for (id, &probability) in probabilities.iter().enumerate() {
                     if probability > 0.0 {
@@ -229,7 +244,8 @@ pub(crate) fn check_finite(logits: &[f32]) -> Result<(), Error> {
     Ok(())
 }
 
-fn argmax(logits: &[f32]) -> u32 {
+/// The id of the greatest logit, the lowest among equals.
+pub fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (id, logit) in logits.iter().enumerate() {
         if *logit > logits[best] {
@@ -251,7 +267,8 @@ fn keep_top_k(scores: &mut [f32], k: usize) {
         return;
     }
     let mut sorted = scores.to_vec();
-    let (_, kth, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    let kth = k.saturating_sub(1);
+    let (_, kth, _) = sorted.select_nth_unstable_by(kth, |a, b| b.total_cmp(a));
     let least = *kth;
     for score in scores {
         if *score < least {
@@ -261,7 +278,7 @@ fn keep_top_k(scores: &mut [f32], k: usize) {
 }
 
 fn keep_top_p(scores: &mut [f32], p: f32) {
-    if p >= 1.0 {
+    if p >= 1.0 || scores.is_empty() {
         return;
     }
     let probabilities = softmax(scores);
@@ -325,6 +342,26 @@ mod tests {
         let mut logits = vec![0.0; 4];
         penalties.apply(&mut logits, &[1, 2, 3, 1]);
         assert_eq!(logits, [0.0, 0.0, f32::NEG_INFINITY, 0.0]);
+    }
+
+    #[test]
+    fn a_tiny_temperature_is_greedy_and_not_nonsense() {
+        let random = RandomSampling {
+            temperature: 1e-38,
+            ..Default::default()
+        };
+        let mut sampler = Sampler::new(Penalties::default(), Sampling::Random(random), 0).unwrap();
+        assert_eq!(sampler.next(vec![1.0, 30.0, 2.0], &[]), Ok(1));
+    }
+
+    #[test]
+    fn logits_that_leave_no_token_are_an_error() {
+        let none = vec![f32::NEG_INFINITY; 3];
+        for sampling in [Sampling::Greedy, Sampling::Random(Default::default())] {
+            let mut sampler = Sampler::new(Penalties::default(), sampling, 0).unwrap();
+            assert_eq!(sampler.next(none.clone(), &[]), Err(Error::NotFinite));
+            assert_eq!(sampler.next(vec![], &[]), Err(Error::NotFinite));
+        }
     }
 
     #[test]

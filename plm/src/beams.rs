@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use plm_llm::{BeamConfig, BeamSearch, log_softmax};
+use plm_llm::{BeamSearch, log_softmax};
 use plm_processor::Prompt;
 
 use crate::reply::text_of;
@@ -17,13 +17,7 @@ impl PerceptionLM {
         decoding.check()?;
         let stop_ids = self.stop_ids(decoding);
         let max_new_tokens = self.room_for_answer(prompt, decoding.max_new_tokens)?;
-        let mut search = BeamSearch::new(BeamConfig {
-            num_beams: decoding.num_beams,
-            length_penalty: decoding.length_penalty,
-            early_stopping: decoding.early_stopping,
-            max_new_tokens,
-            num_stop_ids: stop_ids.len(),
-        })?;
+        let mut search = BeamSearch::new(decoding.beams(max_new_tokens, stop_ids.len()))?;
         let stops = |ids: &[u32]| {
             ids.last().is_some_and(|id| stop_ids.contains(id))
                 || self.holds_stop_string(ids, &decoding.stop_strings)

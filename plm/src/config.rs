@@ -40,13 +40,9 @@ impl Config {
     /// range, contradicts another or is not supported; the stages' own errors for their sizes.
     pub fn from_json(json: &[u8], path: &Path) -> Result<Self, Error> {
         let raw: RawConfig = parse(json, path)?;
-        raw.resolve().map_err(|error| match error {
-            raw::Invalid::What(what) => Error::Config {
-                path: path.to_owned(),
-                what,
-            },
-            raw::Invalid::Vision(source) => source.into(),
-            raw::Invalid::Decoder(source) => source.into(),
+        raw.resolve().map_err(|raw::Invalid(what)| Error::Config {
+            path: path.to_owned(),
+            what,
         })
     }
 
@@ -59,8 +55,10 @@ impl Config {
     /// Number of parameters, computed from the sizes.
     pub fn num_parameters(&self) -> u64 {
         let v = &self.vision;
-        let (width, hidden) = (v.width as u64, v.mlp_width() as u64);
-        let tokens = (v.grid() * v.grid()) as u64 + u64::from(v.class_token);
+        let size = |value: usize| value as u128;
+        let (width, hidden) = (size(v.width), size(v.mlp_width()));
+        let cls = u128::from(v.class_token);
+        let tokens = size(v.grid()) * size(v.grid()) + cls;
         let gammas = if v.layer_scale { 2 * width } else { 0 };
         let block = 4 * width // norms
             + (width + 1) * 3 * width // qkv
@@ -68,24 +66,20 @@ impl Config {
             + (width + 1) * hidden + (hidden + 1) * width // MLP
             + gammas;
         let norms = if v.use_post_transformer_norm { 4 } else { 2 } * width;
-        let patch = 3 * (v.patch_size * v.patch_size) as u64 * width;
-        let vision = u64::from(v.class_token) * width
-            + tokens * width
-            + patch
-            + norms
-            + v.depth as u64 * block;
+        let patch = 3 * size(v.patch_size) * size(v.patch_size) * width;
+        let vision = (cls + tokens) * width + patch + norms + size(v.depth) * block;
 
         let t = &self.text;
-        let dim = t.hidden_size as u64;
+        let dim = size(t.hidden_size);
         let projector = (width + 1) * dim + (dim + 1) * dim;
-        let query = (t.num_heads * t.head_dim) as u64;
-        let kv = (t.num_kv_heads * t.head_dim) as u64;
+        let query = size(t.num_heads) * size(t.head_dim);
+        let kv = size(t.num_kv_heads) * size(t.head_dim);
         let layer = 2 * dim // norms
             + 2 * dim * query + 2 * dim * kv // attention
-            + 3 * dim * t.intermediate_size as u64; // MLP
+            + 3 * dim * size(t.intermediate_size); // MLP
         let embeddings = if t.tie_word_embeddings { 1 } else { 2 };
-        let text = embeddings * t.vocab_size as u64 * dim + t.num_layers as u64 * layer + dim;
-        vision + projector + text
+        let text = embeddings * size(t.vocab_size) * dim + size(t.num_layers) * layer + dim;
+        u64::try_from(vision + projector + text).unwrap_or(u64::MAX)
     }
 }
 

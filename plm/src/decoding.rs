@@ -1,4 +1,4 @@
-use plm_llm::{EarlyStopping, Penalties, Sampling};
+use plm_llm::{BeamConfig, EarlyStopping, Penalties, Sampling};
 
 use crate::Error;
 
@@ -58,25 +58,33 @@ impl Decoding {
         if self.max_new_tokens == 0 {
             return fail("max_new_tokens is 0; it must be at least 1");
         }
-        if self.num_beams == 0 {
-            return fail("num_beams is 0; it must be at least 1");
-        }
         if self.num_beams > 1 && self.sampling != Sampling::Greedy {
             return fail(
                 "num_beams is above 1, which searches; it cannot be combined with temperature, top-k, top-p or min-p",
             );
         }
-        if !self.length_penalty.is_finite() {
-            return fail("length_penalty must be a number");
-        }
         if self.stop_strings.iter().any(String::is_empty) {
             return fail("a stop string is empty; it would end every answer at once");
         }
         self.penalties.check()?;
+        self.beams(self.max_new_tokens, 0).check()?;
         if let Sampling::Random(random) = &self.sampling {
             random.check()?;
         }
         Ok(())
+    }
+}
+
+impl Decoding {
+    /// The settings of a beam search for so many tokens and stop ids.
+    pub(crate) fn beams(&self, max_new_tokens: usize, num_stop_ids: usize) -> BeamConfig {
+        BeamConfig {
+            num_beams: self.num_beams,
+            length_penalty: self.length_penalty,
+            early_stopping: self.early_stopping,
+            max_new_tokens,
+            num_stop_ids,
+        }
     }
 }
 

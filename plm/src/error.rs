@@ -83,9 +83,7 @@ pub enum Error {
         what: String,
     },
     /// The prompt alone, or a picture in it, is too long for the model.
-    #[error(
-        "the prompt has {prompt_tokens} tokens ({media_tokens} of them for {num_tiles} picture tiles), the model has {limit} positions; set `max_num_tiles` lower, or `vision_input_type` to `vanilla`, or give fewer pictures"
-    )]
+    #[error("{}", too_long(*prompt_tokens, *media_tokens, *num_tiles, *limit))]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt_tokens: usize,
@@ -118,4 +116,15 @@ pub enum Error {
     #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] crate::hub::HubError),
+}
+
+fn too_long(prompt_tokens: usize, media_tokens: usize, num_tiles: usize, limit: usize) -> String {
+    if num_tiles == 0 {
+        return format!(
+            "the prompt has {prompt_tokens} tokens, the model has {limit} positions; shorten the text"
+        );
+    }
+    format!(
+        "the prompt has {prompt_tokens} tokens ({media_tokens} of them for {num_tiles} picture tiles), the model has {limit} positions; set `max_num_tiles` lower, or `vision_input_type` to `vanilla`, or give fewer pictures"
+    )
 }

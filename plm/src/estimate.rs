@@ -17,6 +17,8 @@ pub struct Estimate {
     pub max_positions: usize,
     /// Parameters of the model.
     pub num_parameters: u64,
+    /// Bytes of the weights: as a loaded model holds them, otherwise at 16 bits, as released.
+    pub weight_bytes: u64,
     /// Bytes of the KV cache at the longest answer, in f32.
     pub kv_cache_bytes: u64,
     /// Floating-point operations of the vision tower and projector.
@@ -34,7 +36,7 @@ impl Estimate {
     pub fn new(config: &Config, prompt: &PromptSize, max_new_tokens: usize) -> Self {
         let num_tiles: usize = prompt.media.iter().map(|media| media.num_tiles).sum();
         let media_tokens: usize = prompt.media.iter().map(|media| media.num_tokens).sum();
-        let total_tokens = prompt.prompt_tokens + max_new_tokens;
+        let total_tokens = prompt.prompt_tokens.saturating_add(max_new_tokens);
         Self {
             prompt_tokens: prompt.prompt_tokens,
             media_tokens,
@@ -42,10 +44,11 @@ impl Estimate {
             total_tokens,
             max_positions: config.text.max_positions,
             num_parameters: config.num_parameters(),
+            weight_bytes: config.num_parameters().saturating_mul(2),
             kv_cache_bytes: config.text.kv_cache_bytes(total_tokens),
-            vision_flops: num_tiles as u64 * tile_flops(config),
-            prefill_flops: prefill_flops(config, prompt.prompt_tokens as u64),
-            decode_flops_per_token: decode_flops(config, prompt.prompt_tokens as u64),
+            vision_flops: clamp(num_tiles as u128 * tile_flops(config)),
+            prefill_flops: clamp(prefill_flops(config, prompt.prompt_tokens as u128)),
+            decode_flops_per_token: clamp(decode_flops(config, prompt.prompt_tokens as u128)),
         }
     }
 
@@ -55,43 +58,47 @@ impl Estimate {
     }
 }
 
+fn clamp(flops: u128) -> u64 {
+    u64::try_from(flops).unwrap_or(u64::MAX)
+}
+
 /// Vision tower and projector for one tile.
-fn tile_flops(config: &Config) -> u64 {
+fn tile_flops(config: &Config) -> u128 {
     let v = &config.vision;
-    let (width, hidden) = (v.width as u64, v.mlp_width() as u64);
-    let patches = (v.grid() * v.grid()) as u64;
-    let tokens = patches + u64::from(v.class_token);
+    let (width, hidden) = (v.width as u128, v.mlp_width() as u128);
+    let patches = (v.grid() * v.grid()) as u128;
+    let tokens = patches + u128::from(v.class_token);
     let block = tokens * (4 * width * width + 2 * width * hidden) + 2 * tokens * tokens * width;
-    let patch_embed = patches * 3 * (v.patch_size * v.patch_size) as u64 * width;
-    let text = config.text.hidden_size as u64;
+    let patch_embed = patches * 3 * (v.patch_size * v.patch_size) as u128 * width;
+    let text = config.text.hidden_size as u128;
     let projector = patches * (width * text + text * text);
-    2 * (v.depth as u64 * block + patch_embed + projector)
+    2 * (v.depth as u128 * block + patch_embed + projector)
 }
 
 /// Multiplications of one token through all layers, without attention scores.
-fn layer_products(config: &Config) -> u64 {
+fn layer_products(config: &Config) -> u128 {
     let t = &config.text;
-    let dim = t.hidden_size as u64;
-    let attention = 2 * dim * ((t.num_heads + t.num_kv_heads) * t.head_dim) as u64;
-    t.num_layers as u64 * (attention + 3 * dim * t.intermediate_size as u64)
+    let dim = t.hidden_size as u128;
+    let attention = 2 * dim * ((t.num_heads + t.num_kv_heads) * t.head_dim) as u128;
+    t.num_layers as u128 * (attention + 3 * dim * t.intermediate_size as u128)
 }
 
 /// Multiplications of scores and mixing for one token that sees `context` tokens.
-fn score_products(config: &Config, context: u64) -> u64 {
+fn score_products(config: &Config, context: u128) -> u128 {
     let t = &config.text;
-    2 * t.num_layers as u64 * (t.num_heads * t.head_dim) as u64 * context
+    2 * t.num_layers as u128 * (t.num_heads * t.head_dim) as u128 * context
 }
 
-fn output_products(config: &Config) -> u64 {
-    (config.text.hidden_size * config.text.vocab_size) as u64
+fn output_products(config: &Config) -> u128 {
+    (config.text.hidden_size * config.text.vocab_size) as u128
 }
 
-fn prefill_flops(config: &Config, tokens: u64) -> u64 {
+fn prefill_flops(config: &Config, tokens: u128) -> u128 {
     2 * (tokens * layer_products(config)
         + tokens * score_products(config, tokens.div_ceil(2))
         + output_products(config))
 }
 
-fn decode_flops(config: &Config, context: u64) -> u64 {
+fn decode_flops(config: &Config, context: u128) -> u128 {
     2 * (layer_products(config) + score_products(config, context) + output_products(config))
 }

@@ -1,10 +1,10 @@
 //! The network's steps as answers need them: whole prompts in, logits on the host out.
 
 use burn::tensor::Tensor;
-use plm_llm::{KvCache, PREFILL_CHUNK};
+use plm_llm::KvCache;
 use plm_processor::{Media, Prompt};
 
-use crate::{Error, PerceptionLM, Progress};
+use crate::{Error, HostTensor, PerceptionLM, Progress};
 
 impl PerceptionLM {
     /// Embeddings of a whole prompt, `[tokens, text_width]`.
@@ -40,36 +40,37 @@ impl PerceptionLM {
         embeddings: Tensor<3>,
         cache: &mut KvCache,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let decoder = &self.model().language_model;
         let total_tokens = embeddings.dims()[1];
-        decoder.check_room(cache, total_tokens)?;
-        let mut hidden = embeddings.clone();
-        for start in (0..total_tokens).step_by(PREFILL_CHUNK) {
-            let size = PREFILL_CHUNK.min(total_tokens - start);
-            hidden = decoder.extend(embeddings.clone().narrow(1, start, size), cache)?;
+        let decoder = &self.model().language_model;
+        let last = decoder.extend_to_last(embeddings, cache, |tokens| {
             if total_tokens > 1 {
                 self.report(Progress::Reading {
-                    tokens: start + size,
+                    tokens,
                     total_tokens,
                 });
             }
-        }
-        let last = hidden.dims()[1] - 1;
-        self.logit_rows(hidden.narrow(1, last, 1))
+        })?;
+        self.logit_rows(last)
     }
 
     /// Logits of hidden states `[batch, 1, text_width]` on the host.
     pub(crate) fn logit_rows(&self, hidden: Tensor<3>) -> Result<Vec<Vec<f32>>, Error> {
         let logits = self.model().language_model.logits(hidden);
         let vocab_size = logits.dims()[2];
-        let values: Vec<f32> =
-            logits
-                .into_data()
-                .try_into_vec()
-                .map_err(|error| Error::Device {
-                    name: format!("{:?}", self.device),
-                    what: format!("logits cannot be read back: {error:?}"),
-                })?;
+        let values = self.to_host(logits)?.values;
         Ok(values.chunks(vocab_size).map(<[f32]>::to_vec).collect())
+    }
+
+    /// Copies a tensor's values to the host.
+    pub(crate) fn to_host<const D: usize>(&self, tensor: Tensor<D>) -> Result<HostTensor, Error> {
+        let shape = tensor.dims().to_vec();
+        let values = tensor
+            .into_data()
+            .try_into_vec()
+            .map_err(|error| Error::Device {
+                name: format!("{:?}", self.device()),
+                what: format!("values cannot be read back: {error:?}"),
+            })?;
+        Ok(HostTensor { shape, values })
     }
 }

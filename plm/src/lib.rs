@@ -49,6 +49,9 @@ mod stop;
 mod stream;
 mod trace;
 
+/// The stages, for those who need more than the names below.
+pub use {burn, plm_llm, plm_processor, plm_projector, plm_vision};
+
 pub use answer::{Answer, Finish, Timing, Usage};
 pub use checkpoint::{Checkpoint, Weights, WeightsError};
 pub use config::Config;

@@ -122,6 +122,7 @@ impl Model {
         let ids = &prompt.token_ids;
         let mut parts = Vec::new();
         let mut next = start;
+        let mut end_of_last = 0;
         let push_text = |parts: &mut Vec<Tensor<2>>, from: usize, to: usize| {
             if from < to {
                 parts.push(self.language_model.embed(&ids[from..to], device)?);
@@ -139,6 +140,12 @@ impl Model {
         }
         for (media, features) in prompt.media.iter().zip(media_features) {
             let positions = media.positions.clone();
+            if positions.start < end_of_last || positions.end > ids.len() {
+                return Err(Error::Prompt {
+                    what: format!("a picture stands at tokens {positions:?} of {}", ids.len()),
+                });
+            }
+            end_of_last = positions.end;
             if positions.end <= next {
                 continue;
             }

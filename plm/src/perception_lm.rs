@@ -168,7 +168,10 @@ impl PerceptionLM {
         decoding: &Decoding,
     ) -> Result<Estimate, Error> {
         let size = self.processor.measure(conversation, &self.encoding)?;
-        Ok(Estimate::new(&self.config, &size, decoding.max_new_tokens))
+        Ok(Estimate {
+            weight_bytes: self.weight_bytes,
+            ..Estimate::new(&self.config, &size, decoding.max_new_tokens)
+        })
     }
 
     /// Answers a conversation.
@@ -263,10 +266,12 @@ impl PerceptionLM {
         max_new_tokens: usize,
     ) -> Result<usize, Error> {
         self.check_prompt(prompt)?;
-        Ok(max_new_tokens.min(self.config.text.max_positions - prompt.token_ids.len()))
+        // The last token of an answer is never read, so it needs no position.
+        let room = self.config.text.max_positions - prompt.token_ids.len() + 1;
+        Ok(max_new_tokens.min(room))
     }
 
-    /// Checks that a prompt is not empty and leaves room for an answer.
+    /// Checks that a prompt is not empty and fits the model's positions.
     pub(crate) fn check_prompt(&self, prompt: &Prompt) -> Result<(), Error> {
         if prompt.token_ids.is_empty() {
             return Err(Error::Prompt {
@@ -285,7 +290,7 @@ impl PerceptionLM {
         num_tiles: usize,
     ) -> Result<(), Error> {
         let limit = self.config.text.max_positions;
-        if prompt_tokens >= limit {
+        if prompt_tokens > limit {
             return Err(Error::PromptTooLong {
                 prompt_tokens,
                 media_tokens,

@@ -1,4 +1,4 @@
-use plm_llm::log_softmax;
+use plm_llm::{argmax, log_softmax};
 use plm_processor::{Prompt, SpecialTokens};
 
 use crate::{Error, PerceptionLM};
@@ -48,39 +48,44 @@ impl PerceptionLM {
         let mut cache = decoder.new_cache();
         decoder.check_room(&cache, prompt.token_ids.len() + fed.len())?;
 
-        // Only positions from the prompt's last token on are asked for logits.
-        let after_prompt = self.extend_for_logits(self.embed(prompt)?.unsqueeze(), &mut cache)?;
-        let mut rows = after_prompt;
-        if !fed.is_empty() {
-            let embeddings = decoder.embed(fed, self.device())?.unsqueeze();
-            let hidden = decoder.extend(embeddings, &mut cache)?;
-            for position in 0..fed.len() {
-                let hidden = hidden.clone().narrow(1, position, 1);
-                rows.extend(self.logit_rows(hidden)?);
-            }
-        }
+        // Only positions from the prompt's last token on are asked for logits, one at a time.
         let mut score = Score {
             log_likelihood: 0.0,
             is_greedy: true,
             token_ids: token_ids.to_vec(),
             token_log_probs: Vec::with_capacity(token_ids.len()),
         };
-        for (row, &id) in rows.iter().zip(token_ids) {
-            let log_probs = log_softmax(row);
-            let Some(&log_prob) = log_probs.get(id as usize) else {
-                return Err(plm_llm::Error::TokenOutOfRange {
-                    id,
-                    vocab_size: log_probs.len(),
-                }
-                .into());
-            };
-            if log_prob.is_nan() {
-                return Err(plm_llm::Error::NotFinite.into());
+        let mut rows = self.extend_for_logits(self.embed(prompt)?.unsqueeze(), &mut cache)?;
+        score.add(&rows[0], token_ids[0])?;
+        if !fed.is_empty() {
+            let embeddings = decoder.embed(fed, self.device())?.unsqueeze();
+            let hidden = decoder.extend(embeddings, &mut cache)?;
+            for (position, &id) in token_ids[1..].iter().enumerate() {
+                rows = self.logit_rows(hidden.clone().narrow(1, position, 1))?;
+                score.add(&rows[0], id)?;
             }
-            score.log_likelihood += f64::from(log_prob);
-            score.is_greedy &= log_probs.iter().all(|&other| other <= log_prob);
-            score.token_log_probs.push(log_prob);
         }
         Ok(score)
+    }
+}
+
+impl Score {
+    /// Adds a token, given the logits before it.
+    fn add(&mut self, logits: &[f32], id: u32) -> Result<(), Error> {
+        let log_probs = log_softmax(logits);
+        let Some(&log_prob) = log_probs.get(id as usize) else {
+            return Err(plm_llm::Error::TokenOutOfRange {
+                id,
+                vocab_size: logits.len(),
+            }
+            .into());
+        };
+        if log_prob.is_nan() {
+            return Err(plm_llm::Error::NotFinite.into());
+        }
+        self.log_likelihood += f64::from(log_prob);
+        self.is_greedy &= argmax(logits) == id;
+        self.token_log_probs.push(log_prob);
+        Ok(())
     }
 }

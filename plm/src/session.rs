@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
@@ -62,7 +63,8 @@ impl<'a> Session<'a> {
     /// Asks the next question and returns the answer piece by piece.
     ///
     /// The answer joins the conversation when the stream has ended, or as far as it has come when
-    /// the stream is dropped earlier. After an error the question is withdrawn.
+    /// the stream is dropped earlier. After an error, or where nothing was generated, the question
+    /// is withdrawn.
     ///
     /// # Errors
     ///
@@ -132,6 +134,15 @@ pub struct SessionStream<'s, 'a> {
     failed: bool,
 }
 
+impl fmt::Debug for SessionStream<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionStream")
+            .field("stream", &self.stream)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
 impl SessionStream<'_, '_> {
     /// What has been generated so far.
     ///
@@ -162,13 +173,14 @@ impl Drop for SessionStream<'_, '_> {
             return;
         };
         let session = &mut *self.session;
-        if self.failed {
+        let answer = stream.answer();
+        if self.failed || answer.token_ids.is_empty() {
             session.conversation.messages.pop();
             return;
         }
         session.conversation.messages.push(Message {
             role: Role::Assistant,
-            content: vec![Content::Text(stream.answer().text)],
+            content: vec![Content::Text(answer.text)],
         });
         session.cached_ids = stream.ids()[..stream.cache.len()].to_vec();
         session.cache = stream.cache;

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
@@ -10,7 +11,8 @@ use crate::{Answer, Decoding, Error, PerceptionLM, Timing};
 /// An answer as it is generated: an iterator over pieces of text.
 ///
 /// Every piece is valid UTF-8; all pieces together are the answer's text. Each step computes one
-/// token, on the thread that asks for it, so dropping the stream cancels the rest.
+/// token, on the thread that asks for it, so dropping the stream cancels the rest. After an error
+/// the stream has ended.
 pub struct Stream<'a> {
     plm: &'a PerceptionLM,
     reply: Reply<'a>,
@@ -19,6 +21,15 @@ pub struct Stream<'a> {
     logits: Option<Vec<f32>>,
     cached_tokens: usize,
     timing: Timing,
+    failed: bool,
+}
+
+impl fmt::Debug for Stream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("answer", &self.answer())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Stream<'a> {
@@ -53,6 +64,7 @@ impl<'a> Stream<'a> {
             logits: logits.into_iter().next(),
             cached_tokens,
             timing,
+            failed: false,
         })
     }
 
@@ -99,10 +111,14 @@ impl Iterator for Stream<'_> {
     type Item = Result<String, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.reply.is_finished() {
+        while !self.reply.is_finished() && !self.failed {
             match self.step() {
                 Ok(text) if text.is_empty() => {}
-                other => return Some(other),
+                Ok(text) => return Some(Ok(text)),
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
             }
         }
         None

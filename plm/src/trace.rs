@@ -72,17 +72,4 @@ impl PerceptionLM {
             logits,
         })
     }
-
-    /// Copies a tensor's values to the host.
-    pub(crate) fn to_host<const D: usize>(&self, tensor: Tensor<D>) -> Result<HostTensor, Error> {
-        let shape = tensor.dims().to_vec();
-        let values = tensor
-            .into_data()
-            .try_into_vec()
-            .map_err(|error| Error::Device {
-                name: format!("{:?}", self.device()),
-                what: format!("values cannot be read back: {error:?}"),
-            })?;
-        Ok(HostTensor { shape, values })
-    }
 }

@@ -1,15 +1,28 @@
 //! Ways of asking against each other: stream, batch, session, score, stop strings.
 
+use std::path::Path;
+
 use plm::{
     Content, Conversation, Decoding, EncodeOptions, Error, Estimate, Finish, Image, LoadOptions,
     PerceptionLM, RandomSampling, Sampling, VisionInputType,
 };
 use proptest::prelude::*;
 
-use crate::reference_data::fixtures;
+use crate::reference_data::{fixtures, golden};
 
 fn load() -> PerceptionLM {
     PerceptionLM::embedded(&LoadOptions::default()).unwrap()
+}
+
+fn load_dir(dir: &Path) -> PerceptionLM {
+    let options = LoadOptions {
+        encoding: EncodeOptions {
+            vision_input_type: Some(VisionInputType::Vanilla),
+            ..EncodeOptions::default()
+        },
+        ..LoadOptions::default()
+    };
+    PerceptionLM::from_dir(dir, &options).unwrap()
 }
 
 fn picture(name: &str) -> Content {
@@ -116,9 +129,7 @@ fn a_batch_of_unequal_prompts_equals_single_runs() {
     assert!(plm.generate_batch(&[], &short()).unwrap().is_empty());
 }
 
-#[test]
-fn a_session_answers_like_a_fresh_run_and_reads_only_what_is_new() {
-    let plm = load();
+fn check_session(plm: &PerceptionLM) {
     let mut session = plm.session().with_system("Answer briefly.");
     let turns = [
         vec![picture("shapes.png"), "What is this?".into()],
@@ -136,6 +147,71 @@ fn a_session_answers_like_a_fresh_run_and_reads_only_what_is_new() {
         conversation = conversation.assistant(answer.text);
     }
     assert_eq!(*session.conversation(), conversation);
+}
+
+#[test]
+fn a_session_answers_like_a_fresh_run_and_reads_only_what_is_new() {
+    check_session(&load());
+    check_session(&load_dir(&fixtures().join("gigantic")));
+}
+
+#[test]
+fn golden_sessions_answer_like_fresh_runs() {
+    let Some(golden) = golden() else { return };
+    for variant in ["tinyL", "tinyG", "tinyO"] {
+        check_session(&load_dir(&golden.join("models").join(variant)));
+    }
+}
+
+#[test]
+fn a_default_picture_is_counted_and_priced_without_running() {
+    let Some(golden) = golden() else { return };
+    let start = std::time::Instant::now();
+    let checkpoint = plm::Checkpoint::from_dir(golden.join("models/tinyL")).unwrap();
+    let picture = Image::from_rgb8(640, 480, vec![90; 640 * 480 * 3]).unwrap();
+    let ask = Conversation::ask("What is on the table?", [picture.into()]);
+    let size = checkpoint
+        .processor
+        .measure(&ask, &EncodeOptions::default())
+        .unwrap();
+    let estimate = Estimate::new(&checkpoint.config, &size, 256);
+    assert_eq!((estimate.num_tiles, estimate.media_tokens), (36, 9216));
+    assert!(start.elapsed().as_secs_f64() < 1.0);
+}
+
+#[test]
+fn beams_stop_at_a_stop_string() {
+    let plm = load();
+    let beams = Decoding {
+        num_beams: 3,
+        ..short()
+    };
+    let whole = plm.generate(&ask(), &beams).unwrap();
+    let stop: String = whole.text.chars().skip(2).take(1).collect();
+    let decoding = Decoding {
+        stop_strings: vec![stop.clone()],
+        ..beams
+    };
+    let answer = plm.generate(&ask(), &decoding).unwrap();
+    assert!(!answer.text.contains(&stop), "{:?}", answer.text);
+    let raw = plm.processor().text(&answer.token_ids).unwrap();
+    assert_eq!(raw.contains(&stop), answer.finish == Finish::Stop);
+}
+
+#[test]
+fn a_row_padded_by_more_than_a_chunk_answers_as_if_alone() {
+    let plm = load();
+    let prompts: Vec<_> = ["Hi", &"word ".repeat(350)]
+        .into_iter()
+        .map(|text| plm.encode(&Conversation::ask(text, [])).unwrap())
+        .collect();
+    let padding = prompts[1].token_ids.len() - prompts[0].token_ids.len();
+    assert!(padding > 512, "{padding}");
+    let batch = plm.generate_batch(&prompts, &short()).unwrap();
+    for (prompt, answer) in prompts.iter().zip(&batch) {
+        let single = plm.generate_prompt(prompt, &short()).unwrap();
+        assert_eq!(answer.token_ids, single.token_ids);
+    }
 }
 
 #[test]
@@ -260,7 +336,8 @@ fn an_answer_ends_at_the_last_position() {
     };
     conversation.system = None;
     let answer = plm.generate(&conversation, &decoding).unwrap();
-    assert!(answer.token_ids.len() <= room);
+    // The last token is never read, so it takes no position.
+    assert!(answer.token_ids.len() <= room + 1);
 }
 
 #[test]

@@ -1,83 +1,13 @@
 //! Damaged, lying and absurd checkpoints: each is a typed error that names the culprit.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use plm::{Checkpoint, Config, Error, LoadOptions, PerceptionLM, Precision};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use crate::checkpoint_copy::Copy;
 use crate::reference_data::fixtures;
-
-/// A copy of a checkpoint that a test may damage.
-struct Copy {
-    dir: TempDir,
-}
-
-impl Copy {
-    fn of(source: &Path) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(source).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-        }
-        Self { dir }
-    }
-
-    fn embedded() -> Self {
-        Self::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plm/embedded"))
-    }
-
-    fn sharded() -> Self {
-        Self::of(&fixtures().join("gigantic"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn edit_json(&self, name: &str, edit: impl FnOnce(&mut Value)) {
-        let mut value = serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap();
-        edit(&mut value);
-        fs::write(self.path(name), value.to_string()).unwrap();
-    }
-
-    /// Changes the header of a weight file, leaving its tensors' bytes.
-    fn edit_header(&self, name: &str, edit: impl FnOnce(&mut Value)) {
-        let bytes = fs::read(self.path(name)).unwrap();
-        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-        edit(&mut header);
-        let header = header.to_string().into_bytes();
-        let mut changed = (header.len() as u64).to_le_bytes().to_vec();
-        changed.extend(header);
-        changed.extend(&bytes[8 + length..]);
-        fs::write(self.path(name), changed).unwrap();
-    }
-
-    fn load(&self) -> Result<PerceptionLM, Error> {
-        PerceptionLM::from_dir(self.dir.path(), &LoadOptions::default())
-    }
-
-    /// The message of the error that loading ends in, with its causes.
-    fn error(&self) -> String {
-        let error = self.load().expect_err("the checkpoint is damaged");
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
-        }
-        text
-    }
-
-    fn assert_error(&self, parts: &[&str]) {
-        let text = self.error();
-        for part in parts {
-            assert!(text.contains(part), "`{part}` is not in `{text}`");
-        }
-    }
-}
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -334,6 +264,63 @@ fn both_generations_of_keys_mean_the_same() {
     });
     let new = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
     assert_eq!(old, new);
+}
+
+#[test]
+fn keys_may_be_null_absent_or_doubled_as_in_the_reference() {
+    let copy = Copy::embedded();
+    let before = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
+    copy.edit_json("config.json", |config| {
+        let text = &mut config["text_config"];
+        text["attention_bias"] = Value::Null;
+        text["mlp_bias"] = Value::Null;
+        text["rope_scaling"]["type"] = json!("llama3");
+        // The older key wins where both stand.
+        text["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 500000.0});
+        config["tie_word_embeddings"] = Value::Null;
+    });
+    let after = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
+    assert_eq!(before, after);
+    copy.edit_json("config.json", |config| {
+        let text = config["text_config"].as_object_mut().unwrap();
+        text.remove("max_position_embeddings");
+        text["rope_scaling"] = json!({});
+    });
+    let after = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
+    assert_eq!(after.text.max_positions, 2048);
+    assert_eq!(after.text.rope.scaling, None);
+}
+
+#[test]
+fn weights_that_are_not_numbers_end_an_answer_with_one_error() {
+    use plm::{Conversation, Decoding};
+
+    let copy = Copy::embedded();
+    let bytes = fs::read(copy.path(WEIGHTS)).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let offsets = &header["model.language_model.norm.weight"]["data_offsets"];
+    let start = 8 + length + offsets[0].as_u64().unwrap() as usize;
+    let mut damaged = bytes;
+    damaged[start..start + 2].copy_from_slice(&0x7fc0_u16.to_le_bytes());
+    fs::write(copy.path(WEIGHTS), damaged).unwrap();
+
+    let plm = copy.load().unwrap();
+    let ask = Conversation::ask("Hi", []);
+    let mut stream = plm.stream(&ask, &Decoding::default()).unwrap();
+    let error = stream.next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("weights are damaged"), "{error}");
+    assert!(stream.next().is_none());
+
+    let mut session = plm.session();
+    let failed = session.ask(vec!["Hi".into()], &Decoding::default());
+    assert!(failed.is_err() && session.conversation().messages.is_empty());
+    let beams = Decoding {
+        num_beams: 2,
+        ..Decoding::default()
+    };
+    assert!(plm.generate(&ask, &beams).is_err());
+    assert!(plm.score(&plm.encode(&ask).unwrap(), "x").is_err());
 }
 
 #[test]

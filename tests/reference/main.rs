@@ -8,6 +8,7 @@
 //! | `precision` | weights in f32, bf16 and f16 |
 //! | `loading` | damaged, lying and absurd checkpoints |
 //! | `answering` | stream, batch, session, score and stop strings against each other |
+//! | `checkpoint_copy` | a copy of a checkpoint that a test may damage |
 //! | `reference_data` | finds and reads the reference's results |
 //!
 //! The project's own fixtures (`tests/fixtures`) always run. A larger set of reference results is
@@ -15,6 +16,7 @@
 
 mod answering;
 mod cases;
+mod checkpoint_copy;
 mod loading;
 mod precision;
 mod reference_data;

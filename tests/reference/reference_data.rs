@@ -235,6 +235,9 @@ pub fn assert_same_ids(what: &str, found: &[u32], expected: &[u32], margins: &[f
         .iter()
         .position(|&margin| margin < THIN_MARGIN)
         .unwrap_or(expected.len());
+    if certain == expected.len() {
+        assert_eq!(found.len(), expected.len(), "{what}: number of tokens");
+    }
     assert_eq!(
         &found[..certain.min(found.len())],
         &expected[..certain],

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
 
@@ -20,7 +21,8 @@ pub(crate) enum CheckpointFiles {
 /// One file, read from any position.
 #[derive(Debug)]
 pub(crate) enum Source {
-    File(File),
+    /// Reading moves the file's position, so one reader at a time.
+    File(Mutex<File>),
     Memory(&'static [u8]),
 }
 
@@ -67,7 +69,7 @@ impl CheckpointFiles {
             Self::Dir(dir) => {
                 let path = dir.join(name);
                 match File::open(&path) {
-                    Ok(file) => Ok(Source::File(file)),
+                    Ok(file) => Ok(Source::File(Mutex::new(file))),
                     Err(error) if error.kind() == ErrorKind::NotFound => {
                         Err(Error::MissingFile { path })
                     }
@@ -101,7 +103,7 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 impl Source {
     pub(crate) fn len(&self) -> io::Result<u64> {
         match self {
-            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::File(file) => Ok(lock(file).metadata()?.len()),
             Self::Memory(bytes) => Ok(bytes.len() as u64),
         }
     }
@@ -110,7 +112,7 @@ impl Source {
     pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             Self::File(file) => {
-                let mut file = file;
+                let mut file = lock(file);
                 file.seek(SeekFrom::Start(offset))?;
                 file.read_exact(buffer)
             }
@@ -125,4 +127,9 @@ impl Source {
             }
         }
     }
+}
+
+/// A position left by a reader that panicked does no harm: every read sets its own.
+fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
 }

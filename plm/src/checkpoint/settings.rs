@@ -1,3 +1,4 @@
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use plm_processor::{Processor, ProcessorFiles};
@@ -16,6 +17,15 @@ pub struct Checkpoint {
     pub processor: Processor,
     /// Token ids that end an answer.
     pub stop_ids: Vec<u32>,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("config", &self.config)
+            .field("stop_ids", &self.stop_ids)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Checkpoint {

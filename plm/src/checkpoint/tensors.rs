@@ -156,6 +156,8 @@ impl Weights {
 
     /// Reads one tensor and converts it to `dtype` on the way, without a second copy of it.
     ///
+    /// `dtype` is f32, f16 or bf16; what else is asked for reads as f32.
+    ///
     /// # Errors
     ///
     /// [`Error::MissingTensor`] when there is no such tensor of f32, f16 or bf16;

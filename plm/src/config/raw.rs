@@ -9,18 +9,15 @@ use serde_json::{Map, Value};
 use super::Config;
 
 /// No real model comes near these; a larger number in a config is damage or malice.
+const MAX_PARAMETERS: u64 = 10_000_000_000_000;
 const MAX_LAYERS: usize = 1_000;
 const MAX_SIZE: usize = 1 << 24;
 
 /// Why a config cannot be used.
-pub(super) enum Invalid {
-    What(String),
-    Vision(plm_vision::Error),
-    Decoder(plm_llm::Error),
-}
+pub(super) struct Invalid(pub(super) String);
 
 fn invalid<T>(what: String) -> Result<T, Invalid> {
-    Err(Invalid::What(what))
+    Err(Invalid(what))
 }
 
 #[derive(Deserialize)]
@@ -44,13 +41,11 @@ struct RawText {
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
     vocab_size: usize,
-    max_position_embeddings: usize,
+    max_position_embeddings: Option<usize>,
     rms_norm_eps: Option<f64>,
     hidden_act: Option<String>,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
+    attention_bias: Option<bool>,
+    mlp_bias: Option<bool>,
     tie_word_embeddings: Option<bool>,
     rope_theta: Option<f32>,
     rope_scaling: Option<RawRope>,
@@ -58,11 +53,14 @@ struct RawText {
     eos_token_id: Option<Ids>,
 }
 
-/// `rope_scaling` of the older generation, `rope_parameters` of the newer.
-#[derive(Deserialize)]
+/// `rope_scaling` of the older generation, which wins where both stand, and `rope_parameters` of
+/// the newer.
+#[derive(Deserialize, Default, PartialEq)]
 struct RawRope {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// An old name of `rope_type`; both may stand side by side.
+    #[serde(rename = "type")]
+    old_rope_type: Option<String>,
     rope_theta: Option<f32>,
     factor: Option<f32>,
     low_freq_factor: Option<f32>,
@@ -73,8 +71,7 @@ struct RawRope {
 #[derive(Deserialize)]
 struct RawVision {
     architecture: String,
-    #[serde(default)]
-    model_args: Map<String, Value>,
+    model_args: Option<Map<String, Value>>,
 }
 
 /// One token id or several.
@@ -120,7 +117,7 @@ impl RawConfig {
             ));
         }
         let (text, stop_ids) = self.text_config.resolve(self.tie_word_embeddings)?;
-        Ok(Config {
+        let config = Config {
             projector: ProjectorConfig {
                 vision_width: vision.width,
                 text_width: text.hidden_size,
@@ -131,7 +128,14 @@ impl RawConfig {
             image_token_id: self.image_token_id.unwrap_or(128_002),
             video_token_id: self.video_token_id.unwrap_or(128_003),
             stop_ids,
-        })
+        };
+        if config.num_parameters() > MAX_PARAMETERS {
+            return invalid(format!(
+                "its sizes make {} parameters, more than any model has",
+                config.num_parameters()
+            ));
+        }
+        Ok(config)
     }
 }
 
@@ -145,15 +149,17 @@ impl RawText {
                 "text_config.hidden_act is `{act}`; only `silu` is supported"
             ));
         }
-        if self.attention_bias || self.mlp_bias {
+        if self.attention_bias == Some(true) || self.mlp_bias == Some(true) {
             return invalid("text_config asks for biases, which no PerceptionLM has".into());
         }
+        // The reference's default.
+        let max_positions = self.max_position_embeddings.unwrap_or(2048);
         for (name, value) in [
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
             ("num_attention_heads", self.num_attention_heads),
             ("vocab_size", self.vocab_size),
-            ("max_position_embeddings", self.max_position_embeddings),
+            ("max_position_embeddings", max_positions),
             ("head_dim", self.head_dim.unwrap_or(1)),
         ] {
             check_size(&format!("text_config.{name}"), value, MAX_SIZE)?;
@@ -174,12 +180,23 @@ impl RawText {
                 .head_dim
                 .unwrap_or(self.hidden_size / self.num_attention_heads),
             rms_norm_eps: self.rms_norm_eps.unwrap_or(1e-6),
-            rope: resolve_rope(self.rope_theta, self.rope_parameters.or(self.rope_scaling))?,
-            max_positions: self.max_position_embeddings,
+            rope: resolve_rope(
+                self.rope_theta,
+                self.rope_scaling
+                    .filter(RawRope::says_something)
+                    .or(self.rope_parameters),
+            )?,
+            max_positions,
             tie_word_embeddings: tied.or(self.tie_word_embeddings).unwrap_or(false),
         };
-        config.check().map_err(Invalid::Decoder)?;
+        config.check().map_err(|error| Invalid(error.to_string()))?;
         Ok((config, self.eos_token_id.map_or(vec![], Ids::into_vec)))
+    }
+}
+
+impl RawRope {
+    fn says_something(&self) -> bool {
+        *self != Self::default()
     }
 }
 
@@ -199,7 +216,7 @@ fn resolve_rope(theta: Option<f32>, raw: Option<RawRope>) -> Result<Rope, Invali
         Some(value) => Ok(value),
         None => invalid(format!("the rope parameters lack `{name}`")),
     };
-    let scaling = match raw.rope_type.as_deref() {
+    let scaling = match raw.rope_type.or(raw.old_rope_type).as_deref() {
         None | Some("default") => None,
         Some("linear") => Some(Scaling::Linear {
             factor: need("factor", raw.factor)?,
@@ -232,7 +249,7 @@ impl RawVision {
                 PerceptionEncoderConfig::ARCHITECTURES.join(", ")
             ));
         };
-        for (name, value) in &self.model_args {
+        for (name, value) in self.model_args.iter().flatten() {
             self.apply(&mut config, name, value)?;
         }
         for (name, value) in [
@@ -253,7 +270,7 @@ impl RawVision {
         if !(config.rope_temperature > 0.0 && config.rope_grid_offset.is_finite()) {
             return invalid("vision_config.model_args: rope constants are out of range".into());
         }
-        config.check().map_err(Invalid::Vision)?;
+        config.check().map_err(|error| Invalid(error.to_string()))?;
         Ok(config)
     }
 
@@ -264,7 +281,7 @@ impl RawVision {
         value: &Value,
     ) -> Result<(), Invalid> {
         let bad = || {
-            Invalid::What(format!(
+            Invalid(format!(
                 "vision_config.model_args.{name} is {value}, which is not what it can be"
             ))
         };
