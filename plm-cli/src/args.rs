@@ -84,7 +84,7 @@ pub(crate) struct TileArgs {
     #[arg(long, value_name = "N", conflicts_with = "fps")]
     pub(crate) num_frames: Option<NonZeroUsize>,
     /// Frames taken from a second of video.
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = frame_rate)]
     pub(crate) fps: Option<f64>,
 }
 
@@ -260,6 +260,10 @@ pub(crate) struct ChatArgs {
     /// A video for the first question; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub(crate) video: Vec<PathBuf>,
+    /// Folder from which relative paths of --image and /image are taken; if not given, the current
+    /// one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) media_root: Option<PathBuf>,
     /// Replaces the system text of the checkpoint.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
@@ -283,6 +287,13 @@ pub(crate) struct DownloadArgs {
     pub(crate) revision: String,
 }
 
+fn frame_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("a frame rate is a number above 0".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -292,6 +303,14 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn frame_rates_are_above_zero() {
+        assert_eq!(frame_rate("0.5"), Ok(0.5));
+        for rate in ["0", "-1", "nan", "inf", "", "two"] {
+            assert!(frame_rate(rate).is_err(), "{rate}");
+        }
     }
 
     #[test]

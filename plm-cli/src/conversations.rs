@@ -52,6 +52,14 @@ impl ConversationSource {
             }
         }
     }
+
+    /// Names the file that holds the conversation in an error that came of it.
+    pub(crate) fn blame(&self, error: impl Into<Error>) -> Error {
+        match self {
+            Self::Question { .. } => error.into(),
+            Self::Messages { file, .. } => error.into().at(file.name()),
+        }
+    }
 }
 
 /// Opens pictures in order.

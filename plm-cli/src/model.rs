@@ -43,7 +43,7 @@ impl ModelSource {
 
     /// Loads the whole checkpoint.
     pub(crate) fn load(&self, options: &LoadOptions) -> Result<PerceptionLM, Error> {
-        let folder = self.folder()?;
+        let folder = self.folder(Needed::Everything)?;
         let mut options = options.clone();
         options.progress = Some(progress::of_model());
         Ok(match folder {
@@ -52,23 +52,24 @@ impl ModelSource {
         }?)
     }
 
-    /// Loads config and processor, not the weights.
+    /// Loads config and processor; weights are neither read nor fetched.
     pub(crate) fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        Ok(match self.folder()? {
+        Ok(match self.folder(Needed::AllButWeights)? {
             None => Checkpoint::embedded(),
             Some(dir) => Checkpoint::from_dir(dir),
         }?)
     }
 
     /// The folder of the checkpoint, fetched if need be; none if it is embedded.
-    fn folder(&self) -> Result<Option<PathBuf>, Error> {
+    #[cfg_attr(not(feature = "hub"), expect(unused_variables))]
+    fn folder(&self, needed: Needed) -> Result<Option<PathBuf>, Error> {
         match self {
             Self::Embedded => Ok(None),
             Self::Dir(dir) => Ok(Some(dir.clone())),
             #[cfg(feature = "hub")]
             Self::Hub(id) => {
                 let options = plm::hub::HubOptions::from_env();
-                let fetched = fetch(id, options).map_err(|source| Error::HubModel {
+                let fetched = fetch(id, options, needed).map_err(|source| Error::HubModel {
                     name: id.clone(),
                     source,
                 })?;
@@ -96,9 +97,22 @@ impl ModelSource {
     }
 }
 
+/// What of a checkpoint must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needed {
+    /// All its files.
+    Everything,
+    /// Config, processor and tokenizer.
+    AllButWeights,
+}
+
 /// Fetches a checkpoint into the cache and returns its folder.
 #[cfg(feature = "hub")]
-pub(crate) fn fetch(repo: &str, mut options: plm::hub::HubOptions) -> Result<PathBuf, plm::Error> {
+pub(crate) fn fetch(
+    repo: &str,
+    mut options: plm::hub::HubOptions,
+    needed: Needed,
+) -> Result<PathBuf, plm::Error> {
     let bar = progress::bytes("fetching");
     options.progress = Some(Arc::new({
         let bar = bar.clone();
@@ -113,7 +127,10 @@ pub(crate) fn fetch(repo: &str, mut options: plm::hub::HubOptions) -> Result<Pat
             bar.set_position(fetched.bytes);
         }
     }));
-    let snapshot = plm::hub::download(repo, &options);
+    let snapshot = match needed {
+        Needed::Everything => plm::hub::download(repo, &options),
+        Needed::AllButWeights => plm::hub::download_config(repo, &options),
+    };
     bar.finish_and_clear();
     Ok(snapshot?.dir)
 }

@@ -89,6 +89,7 @@ pub(crate) enum Questions {
 
 impl GenerateRequest {
     pub(crate) fn check(args: GenerateArgs) -> Result<Self, Error> {
+        check_videos(&args.conversation.video, &args.conversation.tiles)?;
         let decoding = decoding(args.decoding)?;
         if args.stream && decoding.num_beams > 1 {
             return Err(Error::usage(
@@ -122,7 +123,7 @@ impl GenerateRequest {
 
 /// Checks what is asked on the command line or in a file of messages.
 pub(crate) fn conversation(args: ConversationArgs) -> Result<ConversationSource, Error> {
-    refuse_videos(&args.video)?;
+    check_videos(&args.video, &args.tiles)?;
     if let Some(file) = args.messages {
         let file = TextSource::new(file);
         let media_root = media_root(args.media_root, &file);
@@ -145,12 +146,19 @@ fn media_root(given: Option<PathBuf>, file: &TextSource) -> PathBuf {
     given.unwrap_or_else(|| file.folder().to_owned())
 }
 
-/// Video files cannot be decoded.
-pub(crate) fn refuse_videos(videos: &[PathBuf]) -> Result<(), Error> {
-    match videos.first() {
-        Some(path) => Err(Error::VideoFile { path: path.clone() }),
-        None => Ok(()),
+/// Video files cannot be decoded, and without one there are no frames to take.
+pub(crate) fn check_videos(videos: &[PathBuf], tiles: &TileArgs) -> Result<(), Error> {
+    if let Some(path) = videos.first() {
+        return Err(Error::VideoFile { path: path.clone() });
     }
+    let flag = match (tiles.num_frames, tiles.fps) {
+        (Some(_), _) => "--num-frames",
+        (_, Some(_)) => "--fps",
+        _ => return Ok(()),
+    };
+    Err(Error::usage(format!(
+        "{flag} says which frames of a --video to take, but there is none; leave it out"
+    )))
 }
 
 /// How a conversation is to be encoded.
@@ -254,6 +262,9 @@ mod tests {
             &["--prompt", "a", "--max-new-tokens", "0"],
             &["--prompt", "a", "--repetition-penalty", "0"],
             &["--prompt", "a", "--quantize", "q4"],
+            &["--prompt", "a", "--num-frames", "4"],
+            &["--messages", "m.json", "--fps", "0.5"],
+            &["--batch", "b.jsonl", "--num-frames", "4"],
         ] {
             let error = check(args).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{args:?}: {error}");

@@ -207,8 +207,18 @@ pub enum Error {
         source: minijinja::Error,
     },
 
-    /// The chat template failed while rendering the conversation.
+    /// The chat template raised an exception of its own over the conversation.
     #[error("the chat template of {file} refuses the conversation: {source}")]
+    TemplateRefusal {
+        /// Where the template comes from.
+        file: String,
+        /// Where and why.
+        #[source]
+        source: minijinja::Error,
+    },
+
+    /// The chat template asks for something that cannot be done, which no template should.
+    #[error("the chat template of {file} fails: {source}")]
     TemplateRender {
         /// Where the template comes from.
         file: String,

@@ -108,9 +108,13 @@ impl ChatTemplate {
         messages: &[TemplateMessage],
         add_generation_prompt: bool,
     ) -> Result<String> {
-        let refused = |source| Error::TemplateRender {
-            file: self.file.clone(),
-            source,
+        let failed = |source| {
+            let file = self.file.clone();
+            if is_raised(&source) {
+                Error::TemplateRefusal { file, source }
+            } else {
+                Error::TemplateRender { file, source }
+            }
         };
         let max_bytes = MAX_TEMPLATE_BYTES + 8 * text_bytes(messages);
         let mut output = BoundedOutput {
@@ -123,7 +127,7 @@ impl ChatTemplate {
             add_generation_prompt => add_generation_prompt,
             ..Value::from(Serde(&self.tokens))
         };
-        let template = self.environment.get_template(NAME).map_err(refused)?;
+        let template = self.environment.get_template(NAME).map_err(failed)?;
         let rendered = template.render_captured_to(variables, &mut output);
         if output.overflown {
             return Err(Error::TemplateTooLong {
@@ -139,7 +143,7 @@ impl ChatTemplate {
                     max_steps: MAX_TEMPLATE_STEPS,
                 });
             }
-            Err(error) => return Err(refused(error)),
+            Err(error) => return Err(failed(error)),
         }
         // The engine writes whole strings only.
         Ok(String::from_utf8_lossy(&output.bytes).into_owned())
@@ -252,10 +256,18 @@ fn call_method(
 }
 
 fn raise_exception(message: &str) -> std::result::Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(
-        ErrorKind::InvalidOperation,
-        message.to_owned(),
-    ))
+    let raised = Raised(message.to_owned());
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.to_owned()).with_source(raised))
+}
+
+/// Tells what a template raised from what went wrong in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Raised(String);
+
+fn is_raised(error: &minijinja::Error) -> bool {
+    let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    std::iter::successors(first, |error| error.source()).any(|error| error.is::<Raised>())
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False, indent=...)`.

@@ -52,9 +52,10 @@ impl Estimate {
         }
     }
 
-    /// Whether prompt and longest answer fit the model's positions.
+    /// Whether prompt and longest answer fit the model's positions. The last token of an answer is
+    /// never read, so it needs none.
     pub fn fits(&self) -> bool {
-        self.total_tokens <= self.max_positions
+        self.total_tokens <= self.max_positions + 1
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`download`] brings the files that a checkpoint needs into the hub's own cache layout, the one
 //! that Python's `huggingface_hub` uses, and returns the snapshot folder. Each side uses what the
-//! other has fetched.
+//! other has fetched. [`download_config`] leaves the weights out.
 //!
 //! ```text
 //! <cache>/models--owner--name/blobs/<etag>                     contents, or <etag>.incomplete
@@ -46,8 +46,8 @@ pub struct Snapshot {
 
 /// Fetches what a PerceptionLM checkpoint needs from `repo_id` and returns its folder.
 ///
-/// That is `config.json`, the tokenizer, the optional configuration files and chat template, and
-/// the weights, in one file or in shards; other files of the repository are left alone. What the
+/// That is the configuration of model and processor, the tokenizer, the optional configuration files
+/// and chat template, and the weights, in one file or in shards; other files of the repository are left alone. What the
 /// cache already has is not fetched again, a download that was cut short goes on where it
 /// stopped, and all weight files are known to exist before the first of them is fetched. Several
 /// processes may fetch the same repository at once.
@@ -61,11 +61,34 @@ pub struct Snapshot {
 /// causes apart; the other variants of [`HubError`] cover the network, the disk and a server that
 /// does not answer like a hub.
 pub fn download(repo_id: &str, options: &HubOptions) -> Result<Snapshot, HubError> {
+    bring(repo_id, options, Scope::Whole)
+}
+
+/// Fetches what [`Checkpoint::from_dir`](crate::Checkpoint::from_dir) reads and returns its folder.
+///
+/// That is what [`download`] fetches without the weights, which are neither asked for nor needed in
+/// the cache. A later [`download`] fetches them. Where the cache has a complete snapshot of the
+/// revision, offline use keeps it, even if the revision has moved on since.
+///
+/// # Errors
+/// As [`download`], for everything but the weights.
+pub fn download_config(repo_id: &str, options: &HubOptions) -> Result<Snapshot, HubError> {
+    bring(repo_id, options, Scope::WithoutWeights)
+}
+
+/// How much of a checkpoint is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Whole,
+    WithoutWeights,
+}
+
+fn bring(repo_id: &str, options: &HubOptions, scope: Scope) -> Result<Snapshot, HubError> {
     names::check_repo_id(repo_id)?;
     names::check_revision(&options.revision)?;
     let cache = RepoCache::new(&options.cache_dir_or_default()?, repo_id);
     if options.offline {
-        return cached(repo_id, &cache, options);
+        return cached(repo_id, &cache, options, scope);
     }
     let client = Client::new(repo_id, options)?;
     match current_commit(&client, &options.revision) {
@@ -75,10 +98,11 @@ pub fn download(repo_id: &str, options: &HubOptions) -> Result<Snapshot, HubErro
             cache: &cache,
             commit,
             options,
+            scope,
         }
         .run(),
         Err(error) if error.is_outage() => {
-            let Ok(snapshot) = cached(repo_id, &cache, options) else {
+            let Ok(snapshot) = cached(repo_id, &cache, options, scope) else {
                 return Err(error);
             };
             tracing::warn!(%error, commit = snapshot.commit, "hub not reached, the cached snapshot is used");
@@ -111,7 +135,12 @@ fn current_commit(client: &Client, revision: &str) -> Result<String, HubError> {
 }
 
 /// The snapshot as the cache has it, without any connection.
-fn cached(repo_id: &str, cache: &RepoCache, options: &HubOptions) -> Result<Snapshot, HubError> {
+fn cached(
+    repo_id: &str,
+    cache: &RepoCache,
+    options: &HubOptions,
+    scope: Scope,
+) -> Result<Snapshot, HubError> {
     let not_cached = |file: &str| HubError::NotCached {
         repo: repo_id.to_owned(),
         revision: options.revision.clone(),
@@ -133,7 +162,7 @@ fn cached(repo_id: &str, cache: &RepoCache, options: &HubOptions) -> Result<Snap
         }
     };
     files::REQUIRED.into_iter().try_for_each(need)?;
-    if !cache.has(&commit, files::WEIGHTS) {
+    if scope == Scope::Whole && !cache.has(&commit, files::WEIGHTS) {
         if !cache.has(&commit, files::INDEX) {
             return Err(not_cached(files::WEIGHTS));
         }
@@ -147,13 +176,14 @@ fn cached(repo_id: &str, cache: &RepoCache, options: &HubOptions) -> Result<Snap
     })
 }
 
-/// One call of [`download`] whose commit is known.
+/// One fetch whose commit is known.
 struct Fetch<'a> {
     repo_id: &'a str,
     client: &'a Client,
     cache: &'a RepoCache,
     commit: String,
     options: &'a HubOptions,
+    scope: Scope,
 }
 
 /// Where one file of the commit is.
@@ -174,7 +204,7 @@ impl Fetch<'_> {
         for file in files::OPTIONAL {
             self.want(file, &mut wanted)?;
         }
-        if !self.want(files::WEIGHTS, &mut wanted)? {
+        if self.scope == Scope::Whole && !self.want(files::WEIGHTS, &mut wanted)? {
             self.want_shards(&mut wanted)?;
         }
         let num_files = wanted.len();
@@ -193,13 +223,20 @@ impl Fetch<'_> {
             blob::fetch(self.client, self.cache, &self.commit, file, remote, &report)?;
         }
         // Last, so that an interrupted update leaves offline use with the last complete snapshot.
-        if !names::is_commit(&self.options.revision) {
+        if !names::is_commit(&self.options.revision) && !self.spares_complete_snapshot() {
             self.cache.write_ref(&self.options.revision, &self.commit)?;
         }
         Ok(Snapshot {
             dir: self.cache.snapshot(&self.commit),
             commit: self.commit,
         })
+    }
+
+    /// Whether the cache has weights for the revision that offline use would lose if the revision
+    /// now stood for this fetch.
+    fn spares_complete_snapshot(&self) -> bool {
+        self.scope == Scope::WithoutWeights
+            && cached(self.repo_id, self.cache, self.options, Scope::Whole).is_ok()
     }
 
     /// Adds `file` to `wanted` unless it is cached; false if the commit does not have it.

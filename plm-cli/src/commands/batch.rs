@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use plm::{PerceptionLM, Prompt};
 
-use crate::conversations::BatchSource;
+use crate::conversations::{BatchLine, BatchSource};
 use crate::error::Error;
 use crate::report::AnswerReport;
 use crate::request::GenerateRequest;
@@ -18,69 +18,98 @@ const MAX_GROUP_TOKENS: usize = 8192;
 
 pub(crate) fn run(request: &GenerateRequest, source: &BatchSource) -> Result<(), Error> {
     let lines = source.lines()?;
-    // A bad line is told of before hours have gone into the lines above it. Decoding the pictures
-    // twice costs nothing next to an answer, holding all of them would cost memory.
-    for line in &lines {
-        line.conversation()?;
-    }
+    check(request, &lines)?;
     let plm = request.model.load()?;
     let bar = progress::count("answering", lines.len());
-    let mut group = Group::default();
     let mut warned = false;
-    let mut flush = |group: &mut Group| {
-        let answers = plm.generate_batch(&group.prompts, &request.decoding)?;
+    let answer = |group: Vec<Asked>| {
+        let (prompts, preprocess): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let answers = plm.generate_batch(&prompts, &request.decoding)?;
         if !std::mem::replace(&mut warned, true) {
             request.model.source.warn_of_random_weights();
         }
-        for (answer, &preprocess) in answers.iter().zip(&group.preprocess) {
+        for (answer, preprocess) in answers.iter().zip(preprocess) {
             bar.suspend(|| {
                 output::json(&AnswerReport::new(&request.model, &plm, answer, preprocess))
             })?;
             bar.inc(1);
         }
-        *group = Group::default();
-        Ok::<(), Error>(())
+        Ok(())
     };
-    for line in &lines {
+    let asked = lines.iter().map(|line| {
         let conversation = line.conversation()?;
-        let (prompt, preprocess) = encode(&plm, &conversation).map_err(|e| e.at(&line.place))?;
-        if !group.has_room_for(prompt.token_ids.len()) {
-            flush(&mut group)?;
-        }
-        group.push(prompt, preprocess);
-    }
-    flush(&mut group)?;
+        encode(&plm, &conversation).map_err(|error| error.at(&line.place))
+    });
+    let done = in_groups(asked, |(prompt, _)| prompt.token_ids.len(), answer);
     ProgressBar::finish_and_clear(&bar);
+    done
+}
+
+/// Refuses a bad line before weights are loaded and hours have gone into the lines above it.
+///
+/// Decoding the pictures twice costs nothing next to an answer, holding all of them would cost
+/// memory.
+fn check(request: &GenerateRequest, lines: &[BatchLine]) -> Result<(), Error> {
+    let checkpoint = request.model.source.checkpoint()?;
+    let limit = checkpoint.config.text.max_positions;
+    for line in lines {
+        let conversation = line.conversation()?;
+        let size = checkpoint
+            .processor
+            .measure(&conversation, &request.model.options.encoding)
+            .map_err(|error| Error::from(error).at(&line.place))?;
+        if size.prompt_tokens > limit {
+            let too_long = plm::Error::PromptTooLong {
+                prompt_tokens: size.prompt_tokens,
+                media_tokens: size.prompt_tokens - size.text_tokens,
+                num_tiles: size.media.iter().map(|media| media.num_tiles).sum(),
+                limit,
+            };
+            return Err(Error::from(too_long).at(&line.place));
+        }
+    }
     Ok(())
 }
 
-fn encode(
-    plm: &PerceptionLM,
-    conversation: &plm::Conversation,
-) -> Result<(Prompt, Duration), Error> {
+/// A prompt, and the time that it took to encode it.
+type Asked = (Prompt, Duration);
+
+fn encode(plm: &PerceptionLM, conversation: &plm::Conversation) -> Result<Asked, Error> {
     let start = Instant::now();
     let prompt = plm.encode(conversation)?;
     Ok((prompt, start.elapsed()))
 }
 
-/// Prompts that are answered at once.
-#[derive(Default)]
-struct Group {
-    prompts: Vec<Prompt>,
-    preprocess: Vec<Duration>,
-    longest: usize,
-}
-
-impl Group {
-    fn has_room_for(&self, tokens: usize) -> bool {
-        fits(self.prompts.len(), self.longest, tokens)
+/// Answers items in groups that are small enough; before an item's error is returned, those above
+/// it are answered.
+fn in_groups<T>(
+    items: impl Iterator<Item = Result<T, Error>>,
+    tokens: impl Fn(&T) -> usize,
+    mut answer: impl FnMut(Vec<T>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut group = Vec::new();
+    let mut longest = 0;
+    let mut failed = None;
+    for item in items {
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        };
+        let tokens = tokens(&item);
+        if !fits(group.len(), longest, tokens) {
+            answer(std::mem::take(&mut group))?;
+            longest = 0;
+        }
+        longest = longest.max(tokens);
+        group.push(item);
     }
-
-    fn push(&mut self, prompt: Prompt, preprocess: Duration) {
-        self.longest = self.longest.max(prompt.token_ids.len());
-        self.prompts.push(prompt);
-        self.preprocess.push(preprocess);
+    if !group.is_empty() {
+        answer(group)?;
     }
+    failed.map_or(Ok(()), Err)
 }
 
 /// Whether `count` prompts, the longest of `longest` tokens, may be joined by one of `tokens`.
@@ -100,5 +129,29 @@ mod tests {
         assert!(!fits(MAX_GROUP, 10, 10));
         assert!(fits(1, 10, MAX_GROUP_TOKENS / 2));
         assert!(!fits(1, 10, MAX_GROUP_TOKENS / 2 + 1));
+    }
+
+    #[test]
+    fn what_was_asked_before_an_error_is_answered() {
+        let lengths = [10, 20, MAX_GROUP_TOKENS, 30, 40];
+        let mut answered = Vec::new();
+        let items = lengths.into_iter().map(Ok);
+        let failing = items.chain([Err(Error::usage("bad line")), Ok(50)]);
+        let done = in_groups(
+            failing,
+            |&tokens| tokens,
+            |group| {
+                answered.push(group);
+                Ok(())
+            },
+        );
+        assert!(matches!(done, Err(Error::Usage { .. })));
+        assert_eq!(
+            answered,
+            [vec![10, 20], vec![MAX_GROUP_TOKENS], vec![30, 40]]
+        );
+        let first = std::iter::once(Err::<usize, _>(Error::usage("bad line")));
+        let done = in_groups(first, |&tokens| tokens, |_| panic!("nothing was asked"));
+        assert!(done.is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::args::ChatArgs;
 use crate::conversations::open_images;
 use crate::error::Error;
 use crate::output;
-use crate::request::{ModelRequest, decoding, encoding, refuse_videos};
+use crate::request::{ModelRequest, check_videos, decoding, encoding};
 
 const HELP: &str = "/image PATH    show a picture with the next question\n\
                     /system TEXT   replace the system text\n\
@@ -22,16 +22,23 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Error> {
             "chat streams its answers, which --num-beams above 1 does not allow",
         ));
     }
-    refuse_videos(&args.video)?;
+    check_videos(&args.video, &args.tiles)?;
     let model = ModelRequest::check(args.run, encoding(&args.tiles, args.parse_special))?;
 
-    let pictures = open_images(&args.image)?;
+    let media_root = args.media_root.unwrap_or_default();
+    let paths: Vec<PathBuf> = args
+        .image
+        .iter()
+        .map(|path| media_root.join(path))
+        .collect();
+    let pictures = open_images(&paths)?;
     let plm = model.load()?;
     model.source.warn_of_random_weights();
     let mut chat = Chat {
         session: new_session(&plm, args.system.as_deref()),
         plm: &plm,
         system: args.system,
+        media_root,
         pictures,
         decoding,
     };
@@ -127,6 +134,8 @@ struct Chat<'a> {
     plm: &'a PerceptionLM,
     session: Session<'a>,
     system: Option<String>,
+    /// Where relative paths of pictures start.
+    media_root: PathBuf,
     /// Pictures for the next question.
     pictures: Vec<Content>,
     decoding: Decoding,
@@ -139,7 +148,7 @@ impl Chat<'_> {
         match Line::parse(line)? {
             Line::Nothing => {}
             Line::Question(text) => self.ask(text)?,
-            Line::Image(path) => self.pictures.push(image(&path)?),
+            Line::Image(path) => self.pictures.push(image(&self.media_root.join(path))?),
             Line::System(text) => {
                 self.system = Some(text.to_owned());
                 let session = std::mem::replace(&mut self.session, self.plm.session());
@@ -159,16 +168,24 @@ impl Chat<'_> {
     fn ask(&mut self, text: &str) -> Result<(), Error> {
         let mut content = std::mem::take(&mut self.pictures);
         content.push(Content::from(text));
-        let mut failed = None;
-        for piece in self.session.stream(content, &self.decoding)? {
-            match piece {
-                Ok(piece) => output::piece(&piece)?,
-                Err(error) => failed = Some(error),
-            }
+        let stream = self.session.stream(content, &self.decoding)?;
+        let told = relay(stream, output::piece);
+        if !matches!(told, Err(Error::Output(_))) {
+            output::line("")?;
         }
-        output::line("")?;
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        told
     }
+}
+
+/// Shows pieces up to the first error.
+fn relay(
+    pieces: impl Iterator<Item = Result<String, plm::Error>>,
+    mut show: impl FnMut(&str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for piece in pieces {
+        show(&piece?)?;
+    }
+    Ok(())
 }
 
 fn image(path: &std::path::Path) -> Result<Content, Error> {
@@ -192,6 +209,25 @@ mod tests {
         assert_eq!(parse("/reset"), Line::Reset);
         assert_eq!(parse("/help"), Line::Help);
         assert_eq!(parse("/quit\r\n"), Line::Quit);
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_stream_after_its_error() {
+        let mut asked = 0;
+        let pieces = std::iter::from_fn(|| {
+            asked += 1;
+            Some(match asked {
+                1 => Ok("a".to_owned()),
+                _ => Err(plm::Error::Prompt { what: "no".into() }),
+            })
+        });
+        let mut shown = String::new();
+        let told = relay(pieces, |piece| {
+            shown += piece;
+            Ok(())
+        });
+        assert!(matches!(told, Err(Error::Model(_))));
+        assert_eq!((asked, shown.as_str()), (2, "a"));
     }
 
     #[test]

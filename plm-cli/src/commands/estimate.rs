@@ -17,6 +17,7 @@ struct EstimateReport {
     max_positions: usize,
     fits: bool,
     num_parameters: u64,
+    weight_bytes: u64,
     kv_cache_bytes: u64,
     vision_flops: u64,
     prefill_flops: u64,
@@ -35,7 +36,8 @@ fn reports(request: &GenerateRequest) -> Result<Vec<EstimateReport>, Error> {
         Questions::One(source) => {
             let conversation = source.read()?;
             let checkpoint = request.model.source.checkpoint()?;
-            Ok(vec![estimate(request, &checkpoint, &conversation)?])
+            let report = estimate(request, &checkpoint, &conversation);
+            Ok(vec![report.map_err(|error| source.blame(error))?])
         }
         Questions::Batch(source) => {
             let lines = source.lines()?;
@@ -68,6 +70,7 @@ fn estimate(
         max_positions: estimate.max_positions,
         fits: estimate.fits(),
         num_parameters: estimate.num_parameters,
+        weight_bytes: estimate.weight_bytes,
         kv_cache_bytes: estimate.kv_cache_bytes,
         vision_flops: estimate.vision_flops,
         prefill_flops: estimate.prefill_flops,
@@ -81,10 +84,11 @@ fn print(report: &EstimateReport, as_json: bool) -> Result<(), Error> {
     }
     let fits = if report.fits {
         "they fit".to_owned()
-    } else if report.prompt_tokens < report.max_positions {
+    } else if report.prompt_tokens <= report.max_positions {
+        // The last token of an answer is never read, so it needs no position.
         format!(
             "the answer would be cut at {} tokens",
-            report.max_positions - report.prompt_tokens
+            report.max_positions - report.prompt_tokens + 1
         )
     } else {
         "the prompt does not fit; set --max-num-tiles lower or --vision-input-type vanilla"
@@ -94,6 +98,7 @@ fn print(report: &EstimateReport, as_json: bool) -> Result<(), Error> {
         "prompt      {} tokens, {} of them for {} tiles\n\
          positions   {} with {} new tokens, of {}: {fits}\n\
          parameters  {}\n\
+         weights     {} (at 16 bits)\n\
          KV cache    {} (f32, at the longest answer)\n\
          vision      {}\n\
          prefill     {}\n\
@@ -105,6 +110,7 @@ fn print(report: &EstimateReport, as_json: bool) -> Result<(), Error> {
         report.max_new_tokens,
         report.max_positions,
         scaled(report.num_parameters, ""),
+        scaled(report.weight_bytes, "B"),
         scaled(report.kv_cache_bytes, "B"),
         scaled(report.vision_flops, "FLOP"),
         scaled(report.prefill_flops, "FLOP"),

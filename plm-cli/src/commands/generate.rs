@@ -28,15 +28,15 @@ fn answer(
     let conversation = source.read()?;
     let plm = request.model.load()?;
     let start = Instant::now();
-    let prompt = plm.encode(&conversation)?;
+    let prompt = plm.encode(&conversation).map_err(|e| source.blame(e))?;
     let preprocess = start.elapsed();
     if wanted == Wanted::Stream {
-        return stream(request, &plm, &prompt);
+        return stream(request, source, &plm, &prompt);
     }
     let busy = progress::busy(&work(&prompt));
     let answer = plm.generate_prompt(&prompt, &request.decoding);
     busy.finish_and_clear();
-    let answer = answer?;
+    let answer = answer.map_err(|e| source.blame(e))?;
     // After everything that can fail, so that an error stands alone.
     request.model.source.warn_of_random_weights();
     match wanted {
@@ -50,11 +50,16 @@ fn answer(
     }
 }
 
-fn stream(request: &GenerateRequest, plm: &PerceptionLM, prompt: &Prompt) -> Result<(), Error> {
-    let pieces = started(plm, prompt, &request.decoding)?;
+fn stream(
+    request: &GenerateRequest,
+    source: &ConversationSource,
+    plm: &PerceptionLM,
+    prompt: &Prompt,
+) -> Result<(), Error> {
+    let pieces = started(plm, prompt, &request.decoding).map_err(|e| source.blame(e))?;
     request.model.source.warn_of_random_weights();
     for piece in pieces {
-        output::piece(&piece?)?;
+        output::piece(&piece.map_err(|e| source.blame(e))?)?;
     }
     output::line("")
 }

@@ -9,7 +9,7 @@ use crate::args::PreprocessArgs;
 use crate::error::Error;
 use crate::model::ModelSource;
 use crate::output;
-use crate::request::{encoding, refuse_videos};
+use crate::request::{check_videos, encoding};
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -36,7 +36,7 @@ struct TileReport {
 pub(crate) fn run(args: PreprocessArgs) -> Result<(), Error> {
     let encoding = encoding(&args.tiles, false);
     let model = ModelSource::parse(args.model.model)?;
-    refuse_videos(&args.video)?;
+    check_videos(&args.video, &args.tiles)?;
     let checkpoint = model.checkpoint()?;
     let media = args
         .image

@@ -27,11 +27,11 @@ pub(crate) fn run(args: ScoreArgs) -> Result<(), Error> {
 
     let conversation = source.read()?;
     let plm = model.load()?;
-    let prompt = plm.encode(&conversation)?;
+    let prompt = plm.encode(&conversation).map_err(|e| source.blame(e))?;
     let busy = progress::busy(&work(&prompt));
     let score = plm.score(&prompt, &args.continuation);
     busy.finish_and_clear();
-    let score = score?;
+    let score = score.map_err(|e| source.blame(e))?;
     model.source.warn_of_random_weights();
     let report = Report {
         log_likelihood: score.log_likelihood,

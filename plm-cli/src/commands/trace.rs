@@ -26,11 +26,11 @@ pub(crate) fn run(args: TraceArgs) -> Result<(), Error> {
     let conversation = source.read()?;
     let file = NewFile::create(&args.out)?;
     let plm = model.load()?;
-    let prompt = plm.encode(&conversation)?;
+    let prompt = plm.encode(&conversation).map_err(|e| source.blame(e))?;
     let busy = progress::busy(&work(&prompt));
     let trace = plm.trace(&prompt, args.all_logits);
     busy.finish_and_clear();
-    let trace = trace?;
+    let trace = trace.map_err(|e| source.blame(e))?;
 
     let stages = stages(&trace, args.all_logits);
     let shapes = stages

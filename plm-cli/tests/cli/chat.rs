@@ -41,6 +41,19 @@ fn turns_over_a_pipe_are_those_of_fresh_runs() {
 }
 
 #[test]
+fn pictures_start_at_the_media_root() {
+    let path = picture("shapes.png");
+    let (root, name) = path.rsplit_once('/').unwrap();
+    let chat = |first: &[&str], next: &str| {
+        let args = [&["chat"], first, &SETTINGS[..]].concat();
+        plm_with_input(&args, &format!("Hello.\n/image {next}\nAnd this?\n"))
+    };
+    let whole = chat(&["--image", &path], &path);
+    let rooted = chat(&["--image", name, "--media-root", root], name);
+    assert_eq!(rooted.ok(), whole.ok());
+}
+
+#[test]
 fn a_reset_forgets_the_turns() {
     let args = [&["chat"], &SETTINGS[..]].concat();
     let once = plm_with_input(&args, "Hello.\n");

@@ -26,6 +26,15 @@ fn contradictory_arguments_exit_with_2() {
             "--fps",
             "1",
         ],
+        &["generate", "--prompt", "a", "--num-frames", "4"],
+        &["generate", "--image", &image, "--fps", "1"],
+        &[
+            "generate", "--prompt", "a", "--video", "v.mp4", "--fps", "0",
+        ],
+        &["generate", "--prompt", "a", "--video", "v.mp4", "--fps=nan"],
+        &["generate", "--batch", "b.jsonl", "--num-frames", "4"],
+        &["preprocess", "--image", &image, "--num-frames", "4"],
+        &["chat", "--fps", "2"],
         &["generate", "--prompt", "a", "--quantize", "q8"],
         &["generate", "--prompt", "a", "--quantize", "q5"],
         &["generate", "--prompt", "a", "--stream", "--json"],
@@ -188,4 +197,45 @@ fn a_prompt_that_is_too_long_says_what_to_do() {
     }
     let estimate = plm(&["generate", "--prompt", &text, "--estimate", "--json"]).json();
     assert_eq!(estimate["fits"], false);
+}
+
+#[test]
+fn errors_of_a_conversation_name_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = write(dir.path(), "empty.json", "[]");
+    let long = "word ".repeat(20_000);
+    let long = format!(r#"[{{"role": "user", "content": "{long}"}}]"#);
+    let long = write(dir.path(), "long.json", &long);
+    let out = dir.path().join("t.safetensors");
+    for command in [
+        &["generate"][..],
+        &["generate", "--stream"],
+        &["score", "--continuation", "a"],
+        &["trace", "--out", out.to_str().unwrap()],
+    ] {
+        let run = plm(&[command, &["--messages", &empty]].concat());
+        let start = format!("{empty}: the conversation is empty");
+        assert!(run.error().starts_with(&start), "{}", run.shown());
+        let run = plm(&[command, &["--messages", &long]].concat());
+        let start = format!("{long}: the prompt has ");
+        assert!(run.error().starts_with(&start), "{}", run.stderr);
+    }
+    let run = plm(&["generate", "--estimate", "--messages", &empty]);
+    assert!(run.error().contains("empty.json: "), "{}", run.shown());
+}
+
+#[test]
+fn a_batch_with_a_bad_line_is_refused_before_it_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = r#"[{"role": "user", "content": "Hello."}]"#;
+    let long = good.replace("Hello.", &"word ".repeat(20_000));
+    for (bad, part) in [
+        (long.as_str(), "the prompt has "),
+        ("[]", "the conversation is empty"),
+    ] {
+        let batch = write(dir.path(), "b.jsonl", &format!("{good}\n\n{bad}\n{good}\n"));
+        let run = plm(&["generate", "--batch", &batch, "--max-new-tokens", "2"]);
+        let start = format!("{batch}, line 3: {part}");
+        assert!(run.error().starts_with(&start), "{}", run.stderr);
+    }
 }

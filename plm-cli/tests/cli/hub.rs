@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{command, plm};
+use crate::{command, picture, plm};
 
 /// A cache that holds the embedded checkpoint as revision `main` of `owner/name`.
 fn cache(home: &Path) -> PathBuf {
@@ -39,6 +39,29 @@ fn a_hub_id_is_answered_from_the_cache() {
         run(&[&ask[..], &["-m", folder.trim_end()]].concat()),
         answer
     );
+}
+
+#[test]
+fn what_needs_no_weights_fetches_none() {
+    let home = tempfile::tempdir().unwrap();
+    let snapshot = cache(home.path());
+    fs::remove_file(snapshot.join("model.safetensors")).unwrap();
+    let image = picture("shapes.png");
+    let run = |args: &[&str]| {
+        let args = [args, &["--model", "owner/name"]].concat();
+        let output = command(&args).env("HF_HOME", home.path()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.success(), stderr)
+    };
+    for args in [
+        &["generate", "--prompt", "Hello.", "--estimate"][..],
+        &["tokenize", "--text", "Hello."],
+        &["preprocess", "--image", &image],
+    ] {
+        assert_eq!(run(args), (true, String::new()), "{args:?}");
+    }
+    let (success, stderr) = run(&["generate", "--prompt", "Hello."]);
+    assert!(!success && stderr.contains("model.safetensors"), "{stderr}");
 }
 
 #[test]

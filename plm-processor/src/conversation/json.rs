@@ -38,11 +38,21 @@ pub enum Fault {
         /// The type found.
         found: String,
     },
-    /// A picture is given by its address.
-    #[error("`{url}` is an address; download the picture and give its `path`")]
+    /// A picture is given by its address on the network.
+    #[error(
+        "`{url}` is an address, and pictures are not fetched; download the picture and give its `path`"
+    )]
     Url {
         /// The address.
         url: String,
+    },
+    /// A picture's bytes stand in the JSON itself.
+    #[error(
+        "`{field}` holds a picture's bytes, which are not read from JSON; write them to a file and give its `path`"
+    )]
+    InlinePicture {
+        /// The field that holds them.
+        field: &'static str,
     },
     /// A video is given as a file.
     #[error(
@@ -80,7 +90,9 @@ impl Conversation {
     /// Reads a list of messages in the reference's form.
     ///
     /// `[{"role": "user", "content": [{"type": "image", "path": "a.png"}, {"type": "text", "text":
-    /// "What is this?"}]}]`. Relative paths are taken from `media_root`. A first message of role
+    /// "What is this?"}]}]`. A picture's path may also stand under `image` or `url`, as the reference
+    /// allows; nothing is fetched, and no bytes are taken from the JSON. Relative paths are taken
+    /// from `media_root`. A first message of role
     /// `system` becomes [`Conversation::system`]; its texts are joined. A video is given as
     /// `{"type": "video", "frames": ["1.png", "2.png"]}`.
     ///
@@ -159,16 +171,16 @@ impl Reader<'_> {
     }
 
     fn image(&self, fields: &Map<String, Value>, place: &str) -> Result<Image> {
-        if let Some(url) = fields.get("url") {
-            let url = url.as_str().unwrap_or("url").to_owned();
-            return Err(at(place, Fault::Url { url }));
+        let given = ["path", "image", "url", "base64"]
+            .into_iter()
+            .find(|field| fields.contains_key(*field));
+        match given {
+            Some(field @ "base64") => Err(at(place, Fault::InlinePicture { field })),
+            given => {
+                let field = given.unwrap_or("path");
+                self.open(text_field(fields, field, place)?, field, place)
+            }
         }
-        let field = if fields.contains_key("image") && !fields.contains_key("path") {
-            "image"
-        } else {
-            "path"
-        };
-        self.open(text_field(fields, field, place)?, place)
     }
 
     fn video(&self, fields: &Map<String, Value>, place: &str) -> Result<Video> {
@@ -195,27 +207,32 @@ impl Reader<'_> {
             let path = path
                 .as_str()
                 .ok_or_else(|| at(&place, wrong_type("a path", path)))?;
-            self.open(path, &place)
+            self.open(path, "frames", &place)
         });
         Ok(Video {
             frames: frames.collect::<Result<_>>()?,
         })
     }
 
-    fn open(&self, path: &str, place: &str) -> Result<Image> {
-        if path.starts_with("http://") || path.starts_with("https://") {
-            return Err(at(
-                place,
-                Fault::Url {
-                    url: path.to_owned(),
-                },
-            ));
+    fn open(&self, path: &str, field: &'static str, place: &str) -> Result<Image> {
+        if starts_with_scheme(path, "http://") || starts_with_scheme(path, "https://") {
+            let url = path.to_owned();
+            return Err(at(place, Fault::Url { url }));
+        }
+        if starts_with_scheme(path, "data:") {
+            return Err(at(place, Fault::InlinePicture { field }));
         }
         Image::open_with(self.media_root.join(path), self.limits).map_err(|error| Error::Media {
             place: place.to_owned(),
             source: Box::new(error),
         })
     }
+}
+
+/// Whether a text begins with a scheme, which may be written in capitals too.
+fn starts_with_scheme(text: &str, scheme: &str) -> bool {
+    text.get(..scheme.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
 /// One piece of a message before its media are opened.

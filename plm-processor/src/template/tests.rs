@@ -72,13 +72,28 @@ fn json_is_spaced_as_python_does() {
 
 #[test]
 fn a_template_can_refuse() {
-    let message = render("{{ raise_exception('roles must alternate') }}", "").unwrap_err();
+    for source in [
+        "{{ raise_exception('roles must alternate') }}",
+        "{% macro m() %}{{ raise_exception('roles must alternate') }}{% endmacro %}{{ m() }}",
+    ] {
+        let message = render(source, "").unwrap_err().to_string();
+        assert!(
+            message.starts_with("the chat template of t.jinja refuses the conversation: "),
+            "{message}"
+        );
+        assert!(message.contains("roles must alternate"), "{message}");
+    }
+}
+
+#[test]
+fn a_template_that_fails_does_not_refuse() {
+    let message = render("{% for i in range(999999) %}{% endfor %}", "").unwrap_err();
     let message = message.to_string();
     assert!(
-        message.starts_with("the chat template of t.jinja refuses the conversation: "),
+        message.starts_with("the chat template of t.jinja fails: "),
         "{message}"
     );
-    assert!(message.contains("roles must alternate"), "{message}");
+    assert!(message.contains("range"), "{message}");
 }
 
 #[test]
@@ -115,5 +130,5 @@ fn output_without_end_is_cut_off() {
 fn recursion_without_end_is_refused() {
     let source = "{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}";
     let message = render(source, "").unwrap_err().to_string();
-    assert!(message.contains("refuses the conversation"), "{message}");
+    assert!(message.contains("t.jinja fails: "), "{message}");
 }

@@ -50,9 +50,16 @@ fn templates_that_loop_fail_or_recurse_are_refused() {
     assert!(refusal(looping).starts_with(&format!("the chat template of {file} needs more than")));
     let writing = "{% for a in range(90000) %}{{ 'long' * 500 }}{% endfor %}";
     assert!(refusal(writing).starts_with(&format!("the chat template of {file} writes more than")));
-    let starts = format!("the chat template of {file} refuses the conversation: ");
+    let raised = refusal("{{ raise_exception('no') }}");
+    assert!(
+        raised.starts_with(&format!(
+            "the chat template of {file} refuses the conversation: "
+        )),
+        "{raised}"
+    );
+    let starts = format!("the chat template of {file} fails: ");
     for template in [
-        "{{ raise_exception('no') }}",
+        "{% for a in range(99999999) %}{% endfor %}",
         "{{ messages[0].content[7].text.foo }}",
         "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
         "{% include 'other' %}",

@@ -16,13 +16,13 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// Files without which a checkpoint cannot be loaded, besides the weights.
-pub(super) const REQUIRED: [&str; 3] = [CONFIG, "tokenizer.json", "tokenizer_config.json"];
+pub(super) const REQUIRED: [&str; 3] = [CONFIG, "tokenizer.json", "processor_config.json"];
 
 /// Files that are fetched where they exist; which of them do depends on the checkpoint's age.
 pub(super) const OPTIONAL: [&str; 7] = [
     "generation_config.json",
     "preprocessor_config.json",
-    "processor_config.json",
+    "tokenizer_config.json",
     "video_preprocessor_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",

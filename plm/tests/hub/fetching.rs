@@ -39,6 +39,7 @@ fn a_checkpoint_lands_in_the_layout_of_the_hub() {
             "generation_config.json",
             "model.safetensors",
             "preprocessor_config.json",
+            "processor_config.json",
             "tokenizer.json",
             "tokenizer_config.json",
         ]
@@ -57,13 +58,13 @@ fn a_checkpoint_lands_in_the_layout_of_the_hub() {
         std::path::Path::new("../../blobs").join(&blob)
     );
     let blobs = names_in(&repo.join("blobs"));
-    assert_eq!(blobs.len(), 7);
+    assert_eq!(blobs.len(), 8);
     assert!(blobs.contains(&blob) && blobs.iter().all(|name| !name.ends_with(".incomplete")));
     assert_eq!(names_in(&repo), [".no_exist", "blobs", "refs", "snapshots"]);
     assert!(
         repo.join(".no_exist")
             .join(COMMIT)
-            .join("processor_config.json")
+            .join("video_preprocessor_config.json")
             .is_file()
     );
 }
@@ -281,14 +282,14 @@ fn progress_tells_file_place_and_bytes() {
     assert!(
         first_call
             .iter()
-            .all(|report| report.num_files == 7 && report.bytes <= report.total_bytes.unwrap())
+            .all(|report| report.num_files == 8 && report.bytes <= report.total_bytes.unwrap())
     );
     assert!(first_call.is_sorted_by_key(|report| (report.file_index, report.bytes)));
     let weights: Vec<_> = first_call
         .iter()
         .filter(|report| report.file == "model.safetensors")
         .collect();
-    assert_eq!((weights[0].file_index, weights[0].bytes), (6, 0));
+    assert_eq!((weights[0].file_index, weights[0].bytes), (7, 0));
     assert!(weights.len() >= 4, "start, at least two on the way, end");
     assert_eq!(weights.last().unwrap().bytes, 3_000_000);
 

@@ -1,5 +1,5 @@
 //! Downloads from a local server that plays the hub: `fetching` for what arrives and what is asked
-//! for, `refusals` for what goes wrong, `offline` for the cache on its own.
+//! for, `without_weights` for what is left out, `refusals` for what goes wrong, `offline` for the cache on its own.
 #![cfg(feature = "hub")]
 #![allow(missing_docs)]
 
@@ -7,6 +7,7 @@ mod fetching;
 mod offline;
 mod refusals;
 mod server;
+mod without_weights;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +22,7 @@ fn small_files() -> BTreeMap<String, Vec<u8>> {
         "config.json",
         "generation_config.json",
         "preprocessor_config.json",
+        "processor_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
         "chat_template.jinja",

@@ -68,7 +68,7 @@ fn a_cache_that_python_filled_is_used() {
     for file in [
         "config.json",
         "tokenizer.json",
-        "tokenizer_config.json",
+        "processor_config.json",
         "model.safetensors",
     ] {
         fs::write(repo.join("blobs").join(format!("of-{file}")), file).unwrap();

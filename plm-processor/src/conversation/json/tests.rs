@@ -68,7 +68,7 @@ fn mistakes_name_their_place() {
         ),
         (
             r#"[{"role": "user", "content": "a"}, {"role": "user", "content": [{"type": "image", "url": "http://a/b.png"}]}]"#,
-            "messages[1].content[0]: `http://a/b.png` is an address; download the picture and give its `path`",
+            "messages[1].content[0]: `http://a/b.png` is an address, and pictures are not fetched; download the picture and give its `path`",
         ),
         (
             r#"[{"role": "user", "content": [{"type": "video", "path": "a.mp4"}]}]"#,
@@ -85,6 +85,63 @@ fn mistakes_name_their_place() {
     ] {
         assert_eq!(read(json).unwrap_err().to_string(), expected, "{json}");
     }
+}
+
+#[test]
+fn a_picture_is_found_under_any_of_its_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.bmp");
+    ::image::RgbImage::from_pixel(1, 1, ::image::Rgb([7; 3]))
+        .save(&file)
+        .unwrap();
+    let picture = Image::from_rgb8(1, 1, vec![7; 3]).unwrap();
+    for field in ["path", "image", "url"] {
+        for path in ["a.bmp", file.to_str().unwrap()] {
+            let part = serde_json::json!({"type": "image", field: path});
+            let json = serde_json::json!([{"role": "user", "content": [part]}]);
+            let conversation = Conversation::from_json(&json, dir.path()).unwrap();
+            assert_eq!(conversation.images().collect::<Vec<_>>(), [&picture]);
+        }
+    }
+}
+
+#[test]
+fn pictures_are_neither_fetched_nor_taken_from_the_json() {
+    let fault = |part: Value| {
+        let json = serde_json::json!([{"role": "user", "content": [part]}]);
+        match Conversation::from_json(&json, "media").unwrap_err() {
+            Error::Conversation { place, fault } => {
+                assert!(place.starts_with("messages[0].content[0]"), "{place}");
+                fault
+            }
+            other => panic!("{other}"),
+        }
+    };
+    let image =
+        |field: &str, value: &str| fault(serde_json::json!({"type": "image", field: value}));
+    for field in ["path", "image", "url"] {
+        let url = "HTTPS://a/b.png".to_owned();
+        assert_eq!(image(field, &url), Fault::Url { url });
+        assert_eq!(
+            image(field, "data:image/png;base64,AA"),
+            Fault::InlinePicture { field }
+        );
+    }
+    assert_eq!(
+        image("base64", "AA"),
+        Fault::InlinePicture { field: "base64" }
+    );
+    assert_eq!(
+        fault(serde_json::json!({"type": "video", "frames": ["data:,a"]})),
+        Fault::InlinePicture { field: "frames" }
+    );
+    assert_eq!(
+        fault(serde_json::json!({"type": "image", "url": 3})),
+        Fault::WrongType {
+            expected: "a string",
+            found: "a number"
+        }
+    );
 }
 
 #[test]
