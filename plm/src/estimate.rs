@@ -1,6 +1,6 @@
 use plm_processor::PromptSize;
 
-use crate::Config;
+use crate::{Config, Precision};
 
 /// What a prompt and its answer cost, computed from sizes alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Estimate {
     pub max_positions: usize,
     /// Parameters of the model.
     pub num_parameters: u64,
-    /// Bytes of the weights: as a loaded model holds them, otherwise at 16 bits, as released.
+    /// Bytes of the weights.
     pub weight_bytes: u64,
     /// Bytes of the KV cache at the longest answer, in f32.
     pub kv_cache_bytes: u64,
@@ -32,8 +32,18 @@ pub struct Estimate {
 impl Estimate {
     /// The cost of a prompt with an answer of at most `max_new_tokens`.
     ///
-    /// Additions and multiplications count one each. Nothing is run or allocated.
-    pub fn new(config: &Config, prompt: &PromptSize, max_new_tokens: usize) -> Self {
+    /// Additions and multiplications count one each. Weights take 16 bits a parameter, as released,
+    /// unless `precision` is f32. Nothing is run or allocated.
+    pub fn new(
+        config: &Config,
+        prompt: &PromptSize,
+        max_new_tokens: usize,
+        precision: Precision,
+    ) -> Self {
+        let bytes_per_parameter = match precision {
+            Precision::F32 => 4,
+            Precision::Auto | Precision::Bf16 | Precision::F16 => 2,
+        };
         let num_tiles: usize = prompt.media.iter().map(|media| media.num_tiles).sum();
         let media_tokens: usize = prompt.media.iter().map(|media| media.num_tokens).sum();
         let total_tokens = prompt.prompt_tokens.saturating_add(max_new_tokens);
@@ -44,7 +54,7 @@ impl Estimate {
             total_tokens,
             max_positions: config.text.max_positions,
             num_parameters: config.num_parameters(),
-            weight_bytes: config.num_parameters().saturating_mul(2),
+            weight_bytes: config.num_parameters().saturating_mul(bytes_per_parameter),
             kv_cache_bytes: config.text.kv_cache_bytes(total_tokens),
             vision_flops: clamp(num_tiles as u128 * tile_flops(config)),
             prefill_flops: clamp(prefill_flops(config, prompt.prompt_tokens as u128)),

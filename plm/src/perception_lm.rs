@@ -7,7 +7,7 @@ use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
 use crate::checkpoint::{CheckpointFiles, Weights, load_model, model_bytes};
 use crate::{
-    Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Progress,
+    Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Precision, Progress,
     ProgressFn, Session, Stream, Timing,
 };
 
@@ -168,9 +168,10 @@ impl PerceptionLM {
         decoding: &Decoding,
     ) -> Result<Estimate, Error> {
         let size = self.processor.measure(conversation, &self.encoding)?;
+        let max_new_tokens = decoding.max_new_tokens;
         Ok(Estimate {
             weight_bytes: self.weight_bytes,
-            ..Estimate::new(&self.config, &size, decoding.max_new_tokens)
+            ..Estimate::new(&self.config, &size, max_new_tokens, Precision::Auto)
         })
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plm::{
     Content, Conversation, Decoding, EncodeOptions, Error, Estimate, Finish, Image, LoadOptions,
-    PerceptionLM, RandomSampling, Sampling, VisionInputType,
+    PerceptionLM, Precision, RandomSampling, Sampling, VisionInputType,
 };
 use proptest::prelude::*;
 
@@ -174,7 +174,7 @@ fn a_default_picture_is_counted_and_priced_without_running() {
         .processor
         .measure(&ask, &EncodeOptions::default())
         .unwrap();
-    let estimate = Estimate::new(&checkpoint.config, &size, 256);
+    let estimate = Estimate::new(&checkpoint.config, &size, 256, Precision::Auto);
     assert_eq!((estimate.num_tiles, estimate.media_tokens), (36, 9216));
     assert!(start.elapsed().as_secs_f64() < 1.0);
 }

@@ -220,6 +220,38 @@ fn check_features(plm: &PerceptionLM, cases: &Cases, case: &Case, prompt: &plm::
         let (_, expected) = cases.tensor(case, "image_projected").unwrap();
         assert_close(&case.id, &projected, expected, FEATURE_TOLERANCE);
     }
+    if let Some((shape, expected)) = probe {
+        // Every few tokens, counted with the cls token, which comes first and is not kept here. Of
+        // many tiles only some are stored.
+        let stride = ((patches + leading) / 8).max(1);
+        let num_tiles = vision.len() / (patches * vision_width);
+        let stored_tiles = match num_tiles {
+            0..=12 => (0..num_tiles).collect(),
+            _ => vec![0, 1, num_tiles / 2, num_tiles - 1],
+        };
+        assert_eq!(stored_tiles.len(), shape[0], "{}: tiles", case.id);
+        let kept = (0..shape[1])
+            .map(|row| row * stride)
+            .filter(|&token| token >= leading);
+        let kept: Vec<usize> = kept.collect();
+        let found: Vec<f32> = stored_tiles
+            .iter()
+            .flat_map(|tile| {
+                kept.iter()
+                    .map(move |token| tile * patches + token - leading)
+            })
+            .flat_map(|patch| &vision[patch * vision_width..(patch + 1) * vision_width])
+            .copied()
+            .collect();
+        let expected: Vec<f32> = expected
+            .chunks(shape[1] * vision_width)
+            .flat_map(|tile| &tile[(shape[1] - kept.len()) * vision_width..])
+            .copied()
+            .collect();
+        let what = format!("{} vision", case.id);
+        let difference = assert_close(&what, &found, &expected, FEATURE_TOLERANCE);
+        eprintln!("{what}: {difference:.2e}");
+    }
     if let Some((_, expected)) = cases.tensor(case, "image_projected_probe") {
         let stride = (tokens / 8).max(1);
         let found: Vec<f32> = projected

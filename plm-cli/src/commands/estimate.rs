@@ -56,10 +56,12 @@ fn estimate(
     checkpoint: &Checkpoint,
     conversation: &Conversation,
 ) -> Result<EstimateReport, Error> {
-    let encoding = &request.model.options.encoding;
-    let size = checkpoint.processor.measure(conversation, encoding)?;
+    let options = &request.model.options;
+    let size = checkpoint
+        .processor
+        .measure(conversation, &options.encoding)?;
     let max_new_tokens = request.decoding.max_new_tokens;
-    let estimate = Estimate::new(&checkpoint.config, &size, max_new_tokens);
+    let estimate = Estimate::new(&checkpoint.config, &size, max_new_tokens, options.precision);
     Ok(EstimateReport {
         prompt_tokens: estimate.prompt_tokens,
         media_tokens: estimate.media_tokens,
@@ -98,7 +100,7 @@ fn print(report: &EstimateReport, as_json: bool) -> Result<(), Error> {
         "prompt      {} tokens, {} of them for {} tiles\n\
          positions   {} with {} new tokens, of {}: {fits}\n\
          parameters  {}\n\
-         weights     {} (at 16 bits)\n\
+         weights     {} ({} bits)\n\
          KV cache    {} (f32, at the longest answer)\n\
          vision      {}\n\
          prefill     {}\n\
@@ -111,6 +113,7 @@ fn print(report: &EstimateReport, as_json: bool) -> Result<(), Error> {
         report.max_positions,
         scaled(report.num_parameters, ""),
         scaled(report.weight_bytes, "B"),
+        8 * report.weight_bytes / report.num_parameters.max(1),
         scaled(report.kv_cache_bytes, "B"),
         scaled(report.vision_flops, "FLOP"),
         scaled(report.prefill_flops, "FLOP"),

@@ -231,6 +231,7 @@ fn an_estimate_counts_what_a_run_reads() {
             "max_positions",
             "fits",
             "num_parameters",
+            "weight_bytes",
             "kv_cache_bytes",
             "vision_flops",
             "prefill_flops",
@@ -242,6 +243,9 @@ fn an_estimate_counts_what_a_run_reads() {
         assert_eq!(estimate[key], answer[key], "{key}");
     }
     assert_eq!(estimate["fits"], true);
+    let wide = plm(&question(&["--estimate", "--json", "--dtype", "f32"])).json();
+    let bytes = |estimate: &Value| estimate["weight_bytes"].as_u64().unwrap();
+    assert_eq!(bytes(&wide), 2 * bytes(&estimate));
     let many = plm(&question(&[
         "--estimate",
         "--json",
