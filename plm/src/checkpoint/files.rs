@@ -15,6 +15,7 @@ pub(crate) enum CheckpointFiles {
     /// A folder.
     Dir(PathBuf),
     /// Files compiled into the program, by name.
+    #[cfg_attr(not(feature = "embedded"), expect(dead_code))]
     Embedded(&'static [(&'static str, &'static [u8])]),
 }
 

@@ -33,7 +33,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// As [`PerceptionLM::from_dir`], for everything but weights and device.
+    /// As [`PerceptionLM::from_dir`](crate::PerceptionLM::from_dir), for everything but weights and device.
     pub fn from_dir(dir: impl Into<PathBuf>) -> Result<Self, Error> {
         Self::from_files(&CheckpointFiles::Dir(dir.into()))
     }
