@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plm::{DEFAULT_MAX_NEW_TOKENS, DeviceChoice, Precision, VisionInputType};
 
-/// Asks PerceptionLM about pictures, and shows every stage on the way.
+/// Asks PerceptionLM about pictures and videos, and shows every stage on the way.
 ///
 /// Results go to standard output, everything else to standard error. The exit code is 0 on
 /// success, 2 for wrong arguments and 1 for other errors. PLM_LOG sets the level of the log: error,
@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Write what every stage computes for a prompt into a safetensors file.
     Trace(TraceArgs),
-    /// Show the tiles that pictures are cut into.
+    /// Show the tiles that pictures and videos are cut into.
     Preprocess(PreprocessArgs),
     /// Show the tokens of a text.
     Tokenize(TokenizeArgs),
@@ -70,7 +70,7 @@ pub(crate) enum Quantize {
     Q4,
 }
 
-/// How pictures become tiles.
+/// How pictures and videos become tiles.
 #[derive(Debug, Args)]
 pub(crate) struct TileArgs {
     /// thumb+tile (a thumbnail and a grid of tiles) or vanilla (one tile); as the checkpoint says
@@ -80,12 +80,18 @@ pub(crate) struct TileArgs {
     /// Most tiles of a picture's grid.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_num_tiles: Option<u32>,
-    /// Frames taken from a video.
+    /// Frames shown of a video; all if neither this nor --fps is given.
     #[arg(long, value_name = "N", conflicts_with = "fps")]
     pub(crate) num_frames: Option<NonZeroUsize>,
-    /// Frames taken from a second of video.
+    /// Frames shown of a second of video.
     #[arg(long, value_name = "F", value_parser = frame_rate)]
     pub(crate) fps: Option<f64>,
+    /// Where the part of a video begins that is shown, in seconds.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) start: Option<f64>,
+    /// Where the part of a video ends that is shown, in seconds.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) end: Option<f64>,
 }
 
 /// What is asked.
@@ -94,7 +100,7 @@ pub(crate) struct ConversationArgs {
     /// A picture of the question; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Vec<PathBuf>,
-    /// A video of the question; may be given several times.
+    /// A video of the question, a file or a folder of pictures; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub(crate) video: Vec<PathBuf>,
     /// The question.
@@ -106,8 +112,8 @@ pub(crate) struct ConversationArgs {
     /// A conversation as a JSON list of messages, from a file or from - (standard input).
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["image", "video", "prompt", "system"])]
     pub(crate) messages: Option<PathBuf>,
-    /// Folder from which relative paths of pictures are taken; if not given, the folder of the file
-    /// that names them, and the current one for --image.
+    /// Folder from which relative paths of pictures and videos are taken; if not given, the folder of
+    /// the file that names them, and the current one for --image and --video.
     #[arg(long, value_name = "DIR")]
     pub(crate) media_root: Option<PathBuf>,
     /// Let names of special tokens in texts become special tokens, as the Python reference does.
@@ -260,7 +266,7 @@ pub(crate) struct ChatArgs {
     /// A video for the first question; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub(crate) video: Vec<PathBuf>,
-    /// Folder from which relative paths of --image and /image are taken; if not given, the current
+    /// Folder from which relative paths of pictures and videos are taken; if not given, the current
     /// one.
     #[arg(long, value_name = "DIR")]
     pub(crate) media_root: Option<PathBuf>,
@@ -294,6 +300,13 @@ fn frame_rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
+        _ => Err("a time is a number of seconds, 0 or above".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -310,6 +323,15 @@ mod tests {
         assert_eq!(frame_rate("0.5"), Ok(0.5));
         for rate in ["0", "-1", "nan", "inf", "", "two"] {
             assert!(frame_rate(rate).is_err(), "{rate}");
+        }
+    }
+
+    #[test]
+    fn times_are_not_before_zero() {
+        assert_eq!(seconds("0"), Ok(0.0));
+        assert_eq!(seconds("2.5"), Ok(2.5));
+        for time in ["-1", "nan", "inf", "", "1:20"] {
+            assert!(seconds(time).is_err(), "{time}");
         }
     }
 

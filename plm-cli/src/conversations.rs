@@ -2,7 +2,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use plm::{Content, Conversation, Image, Message, Role};
+use plm::{Content, Conversation, Image, Message, Role, Video};
 
 use crate::error::Error;
 
@@ -13,7 +13,9 @@ pub(crate) enum ConversationSource {
     Question {
         /// Pictures in order.
         images: Vec<PathBuf>,
-        /// The question; pictures may come without.
+        /// Videos in order.
+        videos: Vec<PathBuf>,
+        /// The question; pictures and videos may come without.
         prompt: Option<String>,
         /// A system text.
         system: Option<String>,
@@ -28,15 +30,16 @@ pub(crate) enum ConversationSource {
 }
 
 impl ConversationSource {
-    /// Reads the conversation with its pictures.
+    /// Reads the conversation and opens its media.
     pub(crate) fn read(&self) -> Result<Conversation, Error> {
         match self {
             Self::Question {
                 images,
+                videos,
                 prompt,
                 system,
             } => {
-                let mut content = open_images(images)?;
+                let mut content = open_media(images, videos)?;
                 content.extend(prompt.as_deref().map(Content::from));
                 Ok(Conversation {
                     system: system.clone(),
@@ -62,10 +65,11 @@ impl ConversationSource {
     }
 }
 
-/// Opens pictures in order.
-pub(crate) fn open_images(paths: &[PathBuf]) -> Result<Vec<Content>, Error> {
-    let images = paths.iter().map(|path| Ok(Image::open(path)?.into()));
-    images.collect()
+/// Opens pictures, then videos, each in order.
+pub(crate) fn open_media(images: &[PathBuf], videos: &[PathBuf]) -> Result<Vec<Content>, Error> {
+    let images = images.iter().map(|path| Ok(Image::open(path)?.into()));
+    let videos = videos.iter().map(|path| Ok(Video::open(path)?.into()));
+    images.chain(videos).collect()
 }
 
 /// A file with one conversation a line.

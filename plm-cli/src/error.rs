@@ -44,14 +44,6 @@ pub(crate) enum Error {
         /// What was given.
         name: String,
     },
-    /// A video file was given.
-    #[error(
-        "{}: video files are not supported yet; give pictures with --image, or a video's pictures as `frames` with --messages", path.display()
-    )]
-    VideoFile {
-        /// The file.
-        path: PathBuf,
-    },
     /// An input cannot be read.
     #[error("cannot read {name}")]
     Read {

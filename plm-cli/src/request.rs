@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use plm::{
-    Decoding, DeviceChoice, EncodeOptions, LoadOptions, Penalties, PerceptionLM, RandomSampling,
-    Sampling,
+    Decoding, DeviceChoice, EncodeOptions, FrameRule, FrameSampling, LoadOptions, Penalties,
+    PerceptionLM, RandomSampling, Sampling,
 };
 
 use crate::args::{ConversationArgs, DecodingArgs, GenerateArgs, Quantize, RunArgs, TileArgs};
@@ -89,7 +89,6 @@ pub(crate) enum Questions {
 
 impl GenerateRequest {
     pub(crate) fn check(args: GenerateArgs) -> Result<Self, Error> {
-        check_videos(&args.conversation.video, &args.conversation.tiles)?;
         let decoding = decoding(args.decoding)?;
         if args.stream && decoding.num_beams > 1 {
             return Err(Error::usage(
@@ -123,20 +122,22 @@ impl GenerateRequest {
 
 /// Checks what is asked on the command line or in a file of messages.
 pub(crate) fn conversation(args: ConversationArgs) -> Result<ConversationSource, Error> {
-    check_videos(&args.video, &args.tiles)?;
     if let Some(file) = args.messages {
         let file = TextSource::new(file);
         let media_root = media_root(args.media_root, &file);
         return Ok(ConversationSource::Messages { file, media_root });
     }
-    if args.prompt.is_none() && args.image.is_empty() {
+    check_videos(&args.video, &args.tiles)?;
+    if args.prompt.is_none() && args.image.is_empty() && args.video.is_empty() {
         return Err(Error::usage(
-            "nothing is asked; give --prompt, --image or --messages (see --help)",
+            "nothing is asked; give --prompt, --image, --video or --messages (see --help)",
         ));
     }
     let root = args.media_root.unwrap_or_default();
+    let paths = |given: &[PathBuf]| given.iter().map(|path| root.join(path)).collect();
     Ok(ConversationSource::Question {
-        images: args.image.iter().map(|path| root.join(path)).collect(),
+        images: paths(&args.image),
+        videos: paths(&args.video),
         prompt: args.prompt,
         system: args.system,
     })
@@ -146,19 +147,36 @@ fn media_root(given: Option<PathBuf>, file: &TextSource) -> PathBuf {
     given.unwrap_or_else(|| file.folder().to_owned())
 }
 
-/// Video files cannot be decoded, and without one there are no frames to take.
+/// Refuses to choose frames where there is no video.
 pub(crate) fn check_videos(videos: &[PathBuf], tiles: &TileArgs) -> Result<(), Error> {
-    if let Some(path) = videos.first() {
-        return Err(Error::VideoFile { path: path.clone() });
+    let flags = [
+        ("--num-frames", tiles.num_frames.is_some()),
+        ("--fps", tiles.fps.is_some()),
+        ("--start", tiles.start.is_some()),
+        ("--end", tiles.end.is_some()),
+    ];
+    match flags.into_iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) if videos.is_empty() => Err(Error::usage(format!(
+            "{flag} says which frames of a --video to show, but there is none; leave it out"
+        ))),
+        _ => Ok(()),
     }
-    let flag = match (tiles.num_frames, tiles.fps) {
-        (Some(_), _) => "--num-frames",
-        (_, Some(_)) => "--fps",
-        _ => return Ok(()),
+}
+
+/// Which frames of videos are shown, where the arguments say so.
+fn frame_sampling(tiles: &TileArgs) -> Option<FrameSampling> {
+    let rule = match (tiles.num_frames, tiles.fps) {
+        (Some(count), _) => FrameRule::NumFrames(count.get()),
+        (None, Some(fps)) => FrameRule::Fps(fps),
+        (None, None) => FrameRule::All,
     };
-    Err(Error::usage(format!(
-        "{flag} says which frames of a --video to take, but there is none; leave it out"
-    )))
+    let sampling = FrameSampling {
+        rule,
+        start_s: tiles.start,
+        end_s: tiles.end,
+        ..FrameSampling::default()
+    };
+    Some(sampling).filter(|sampling| *sampling != FrameSampling::default())
 }
 
 /// How a conversation is to be encoded.
@@ -171,6 +189,7 @@ pub(crate) fn encoding(tiles: &TileArgs, parse_special: bool) -> EncodeOptions {
     EncodeOptions {
         vision_input_type: tiles.vision_input_type,
         max_num_tiles: tiles.max_num_tiles,
+        frame_sampling: frame_sampling(tiles),
         parse_special,
         ..EncodeOptions::default()
     }
@@ -263,25 +282,46 @@ mod tests {
             &["--prompt", "a", "--repetition-penalty", "0"],
             &["--prompt", "a", "--quantize", "q4"],
             &["--prompt", "a", "--num-frames", "4"],
-            &["--messages", "m.json", "--fps", "0.5"],
-            &["--batch", "b.jsonl", "--num-frames", "4"],
+            &["--image", "a.png", "--start", "1"],
         ] {
             let error = check(args).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{args:?}: {error}");
         }
-        let video = check(&["--prompt", "a", "--video", "a.mp4"]).unwrap_err();
-        assert_eq!(video.exit_code(), 1);
+    }
+
+    #[test]
+    fn frames_are_chosen_where_the_arguments_say_so() {
+        let sampling = |args: &[&str]| {
+            let args = [&["--video", "a.mp4"], args].concat();
+            let request = check(&args).unwrap();
+            request.model.options.encoding.frame_sampling
+        };
+        assert_eq!(sampling(&[]), None);
+        assert_eq!(
+            sampling(&["--num-frames", "4"]),
+            Some(FrameSampling::num_frames(4))
+        );
+        let part = FrameSampling {
+            start_s: Some(1.0),
+            end_s: Some(2.5),
+            ..FrameSampling::fps(0.5)
+        };
+        assert_eq!(
+            sampling(&["--fps", "0.5", "--start", "1", "--end", "2.5"]),
+            Some(part)
+        );
     }
 
     #[test]
     fn paths_start_at_the_media_root() {
-        let request = check(&["--image", "a.png", "--image", "/b.png", "--media-root", "m"]);
-        let Questions::One(ConversationSource::Question { images, .. }) =
+        let request = check(&["--image", "a.png", "--video", "/b.mp4", "--media-root", "m"]);
+        let Questions::One(ConversationSource::Question { images, videos, .. }) =
             request.unwrap().questions
         else {
             panic!("not a question");
         };
-        assert_eq!(images, [Path::new("m/a.png"), Path::new("/b.png")]);
+        assert_eq!(images, [Path::new("m/a.png")]);
+        assert_eq!(videos, [Path::new("/b.mp4")]);
         let request = check(&["--messages", "x/m.json"]).unwrap();
         let Questions::One(ConversationSource::Messages { media_root, .. }) = request.questions
         else {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::files::ProcessorFiles;
 use crate::tiles::{Normalization, VisionInputType};
+use crate::video::FrameSampling;
 
 /// Largest `tile_size` that is accepted.
 pub const MAX_TILE_SIZE: u32 = 4096;
@@ -37,6 +38,8 @@ pub struct ProcessorConfig {
     pub image_normalization: Normalization,
     /// How bytes of video frames become numbers.
     pub video_normalization: Normalization,
+    /// Which frames of a video are shown; in the released checkpoints, all.
+    pub frame_sampling: FrameSampling,
 }
 
 impl ProcessorConfig {
@@ -78,6 +81,7 @@ impl ProcessorConfig {
             pooling_ratio: processor.required_count("pooling_ratio")?,
             image_normalization: image.normalization()?,
             video_normalization: video.normalization()?,
+            frame_sampling: video.frame_sampling()?,
         };
         config.check(&image.file, &processor.file)?;
         Ok(config)
@@ -256,6 +260,23 @@ impl Section {
             return Err(invalid(&self.file, "resample", value, "3 (bicubic)"));
         }
         Ok(())
+    }
+
+    fn frame_sampling(&self) -> Result<FrameSampling> {
+        let num_frames = self.count("num_frames")?;
+        Ok(match (num_frames, self.get::<f64>("fps")?) {
+            (Some(_), Some(fps)) => {
+                return Err(invalid(
+                    &self.file,
+                    "fps",
+                    fps,
+                    "absent beside `num_frames`",
+                ));
+            }
+            (Some(count), None) => FrameSampling::num_frames(count as usize),
+            (None, Some(fps)) => FrameSampling::fps(fps),
+            (None, None) => FrameSampling::default(),
+        })
     }
 
     fn normalization(&self) -> Result<Normalization> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::image::Image;
+use crate::video::Video;
 
 mod json;
 
@@ -215,21 +216,6 @@ impl From<Image> for Content {
 impl From<Video> for Content {
     fn from(video: Video) -> Self {
         Self::Video(video)
-    }
-}
-
-/// Frames of a video, in order, already chosen; each becomes one tile.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Video {
-    /// The frames.
-    pub frames: Vec<Image>,
-}
-
-impl Video {
-    /// Takes frames that were decoded elsewhere.
-    #[must_use]
-    pub fn from_frames(frames: Vec<Image>) -> Self {
-        Self { frames }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::conversation::Fault;
+use crate::video::VideoFault;
 
 /// What can go wrong between a conversation and its prompt.
 ///
@@ -251,11 +252,13 @@ pub enum Error {
     #[error("the conversation is empty; add a message")]
     EmptyConversation,
 
-    /// A video without frames.
-    #[error("video {index} of the conversation has no frames")]
-    EmptyVideo {
-        /// Its place among the videos, from 0.
-        index: usize,
+    /// A video that cannot be read, or whose frames cannot be chosen.
+    #[error("{name}: {fault}")]
+    Video {
+        /// The video.
+        name: String,
+        /// What is wrong with it.
+        fault: VideoFault,
     },
 
     /// The rendered prompt holds another number of placeholders than the conversation has media.

@@ -118,6 +118,29 @@ impl Image {
         })
     }
 
+    /// Takes RGB pixels as they are stored, and turns them as the file says.
+    pub(crate) fn upright(
+        width: u32,
+        height: u32,
+        rgb: Vec<u8>,
+        orientation: Orientation,
+    ) -> Result<Self> {
+        let stored = Self::from_rgb8(width, height, rgb)?;
+        if orientation == Orientation::NoTransforms {
+            return Ok(stored);
+        }
+        let Some(buffer) = RgbImage::from_raw(width, height, stored.into_rgb()) else {
+            unreachable!("the length of the buffer has been checked");
+        };
+        let mut picture = DynamicImage::ImageRgb8(buffer);
+        picture.apply_orientation(orientation);
+        Self::from_rgb8(picture.width(), picture.height(), picture.into_bytes())
+    }
+
+    fn into_rgb(self) -> Vec<u8> {
+        Arc::unwrap_or_clone(self.rgb)
+    }
+
     /// Width in pixels.
     #[must_use]
     pub fn width(&self) -> u32 {
@@ -195,8 +218,7 @@ fn decode(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<Image> {
         (width, height, rgb, orientation)
     };
 
-    let (width, height, rgb) = upright(width, height, rgb, orientation);
-    Image::from_rgb8(width, height, rgb)
+    Image::upright(width, height, rgb, orientation)
 }
 
 /// The second line of defence; [`check_size`] is the first and gives the better message.
@@ -207,7 +229,8 @@ fn decoder_limits(limits: &DecodeLimits) -> Limits {
     decoder_limits
 }
 
-fn check_size(width: u32, height: u32, name: &str, limits: &DecodeLimits) -> Result<()> {
+/// Refuses a picture that announces more pixels than the limits allow.
+pub(crate) fn check_size(width: u32, height: u32, name: &str, limits: &DecodeLimits) -> Result<()> {
     let pixels = u64::from(width) * u64::from(height);
     if width > limits.max_side || height > limits.max_side || pixels > limits.max_pixels {
         return Err(Error::ImageTooLarge {
@@ -261,19 +284,14 @@ fn high_bytes(samples: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-fn upright(width: u32, height: u32, rgb: Vec<u8>, orientation: Orientation) -> (u32, u32, Vec<u8>) {
-    if orientation == Orientation::NoTransforms {
-        return (width, height, rgb);
-    }
-    match RgbImage::from_raw(width, height, rgb) {
-        Some(buffer) => {
-            let mut picture = DynamicImage::ImageRgb8(buffer);
-            picture.apply_orientation(orientation);
-            (picture.width(), picture.height(), picture.into_bytes())
-        }
-        // A buffer of another length; the caller refuses it by its length.
-        None => (width, height, Vec::new()),
-    }
+/// Whether turning makes width of height.
+#[cfg(feature = "video")]
+pub(crate) fn swaps_sides(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(
+        orientation,
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+    )
 }
 
 #[cfg(test)]

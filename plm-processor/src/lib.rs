@@ -56,9 +56,10 @@ mod resize;
 mod template;
 mod tiles;
 mod tokenizer;
+mod video;
 
 pub use config::{MAX_NUM_TILES, MAX_TILE_BYTES, MAX_TILE_SIZE, ProcessorConfig};
-pub use conversation::{Content, Conversation, Fault, Message, Role, Video};
+pub use conversation::{Content, Conversation, Fault, Message, Role};
 pub use error::{Error, Result};
 pub use files::ProcessorFiles;
 pub use grid::Grid;
@@ -69,3 +70,8 @@ pub use resize::resize;
 pub use template::{MAX_TEMPLATE_BYTES, MAX_TEMPLATE_STEPS};
 pub use tiles::{Normalization, Tiles, VisionInputType};
 pub use tokenizer::{MAX_WHITESPACE_RUN, SpecialTokens, TextStream, Tokenizer};
+#[cfg(feature = "video")]
+pub use video::ContainerFault;
+pub use video::{
+    FramePosition, FrameRule, FrameSampling, META_MAX_FRAMES, SamplingFault, Video, VideoFault,
+};

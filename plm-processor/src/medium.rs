@@ -1,12 +1,12 @@
 //! One image or video of a conversation: what it costs, and its tiles.
 
 use crate::config::ProcessorConfig;
-use crate::conversation::Video;
 use crate::error::Result;
 use crate::grid::Grid;
 use crate::image::Image;
 use crate::prompt::{MediaKind, MediaSize};
 use crate::tiles::{Tiles, VisionInputType};
+use crate::video::{FramePosition, Video};
 
 /// How pictures are cut, after the options have been applied.
 #[derive(Clone, Copy)]
@@ -15,16 +15,15 @@ pub(crate) struct Cut {
     pub(crate) max_num_tiles: u32,
 }
 
-/// An image or video of a conversation.
-#[derive(Clone, Copy)]
+/// An image of a conversation, or the frames of a video that are shown.
 pub(crate) enum Medium<'a> {
     Image(&'a Image),
-    Video(&'a Video),
+    Video(&'a Video, Vec<FramePosition>),
 }
 
 impl Medium<'_> {
     /// Counts tiles and tokens without touching a pixel.
-    pub(crate) fn size(self, config: &ProcessorConfig, cut: Cut) -> MediaSize {
+    pub(crate) fn size(&self, config: &ProcessorConfig, cut: Cut) -> MediaSize {
         match self {
             Self::Image(image) => {
                 let (width, height) = image.size_wh();
@@ -46,18 +45,18 @@ impl Medium<'_> {
                     num_tokens: num_tiles * config.tokens_per_tile(),
                 }
             }
-            Self::Video(video) => MediaSize {
+            Self::Video(video, frames) => MediaSize {
                 kind: MediaKind::Video,
-                size_wh: video.frames.first().map_or((0, 0), Image::size_wh),
+                size_wh: video.size_wh(),
                 grid: None,
-                num_tiles: video.frames.len(),
-                num_tokens: video.frames.len() * config.tokens_per_frame(),
+                num_tiles: frames.len(),
+                num_tokens: frames.len() * config.tokens_per_frame(),
             },
         }
     }
 
-    /// Resizes and cuts.
-    pub(crate) fn tiles(self, config: &ProcessorConfig, cut: Cut) -> Result<Tiles> {
+    /// Resizes and cuts; a video is decoded for it.
+    pub(crate) fn tiles(&self, config: &ProcessorConfig, cut: Cut) -> Result<Tiles> {
         match (self, cut.vision_input_type) {
             (Self::Image(image), VisionInputType::ThumbTile) => {
                 Tiles::thumb_tile(image, config.tile_size, cut.max_num_tiles)
@@ -65,7 +64,19 @@ impl Medium<'_> {
             (Self::Image(image), VisionInputType::Vanilla) => {
                 Tiles::vanilla(image, config.tile_size)
             }
-            (Self::Video(video), _) => Tiles::frames(&video.frames, config.frame_size),
+            (Self::Video(video, frames), _) => {
+                let size = config.frame_size;
+                let tiles = video.map_frames(frames, |frame| Tiles::vanilla(&frame, size))?;
+                Ok(Tiles::joined(&tiles, size))
+            }
+        }
+    }
+
+    /// The frames that are shown, none for an image.
+    pub(crate) fn into_frames(self) -> Vec<FramePosition> {
+        match self {
+            Self::Image(_) => Vec::new(),
+            Self::Video(_, frames) => frames,
         }
     }
 }

@@ -122,7 +122,7 @@ impl Processor {
     /// Encodes a conversation: ids, and the tiles of its media.
     ///
     /// # Errors
-    /// [`Error::EmptyConversation`], [`Error::EmptyVideo`], [`Error::PlaceholderMismatch`],
+    /// [`Error::EmptyConversation`], [`Error::Video`], [`Error::PlaceholderMismatch`],
     /// [`Error::InvalidConfig`] for the options, and the errors of template, tokenizer and resize.
     pub fn encode(&self, conversation: &Conversation, options: &EncodeOptions) -> Result<Prompt> {
         let cut = self.cut(options)?;
@@ -131,6 +131,7 @@ impl Processor {
             media.push(Media {
                 kind: size.kind,
                 tiles: medium.tiles(&self.config, cut)?,
+                frames: medium.into_frames(),
                 normalization: match size.kind {
                     MediaKind::Image => self.config.image_normalization,
                     MediaKind::Video => self.config.video_normalization,
@@ -200,30 +201,31 @@ impl Processor {
         cut: Cut,
     ) -> Result<Vec<Part<'c>>> {
         let ids = self.unexpanded(conversation, options)?;
+        let sampling = options.frame_sampling;
+        let sampling = sampling.as_ref().unwrap_or(&self.config.frame_sampling);
         let mut images = conversation.images().map(Medium::Image);
-        let mut videos = conversation.videos().map(Medium::Video);
+        let mut videos = conversation.videos().map(|video| {
+            let frames = video.positions(sampling)?;
+            Ok::<_, Error>(Medium::Video(video, frames))
+        });
         self.check_count(&self.image, &ids, conversation.images().count())?;
         self.check_count(&self.video, &ids, conversation.videos().count())?;
-        if let Some(index) = conversation
-            .videos()
-            .position(|video| video.frames.is_empty())
-        {
-            return Err(Error::EmptyVideo { index });
-        }
-        Ok(ids
-            .into_iter()
+        ids.into_iter()
             .map(|id| {
                 let medium = match id {
                     id if id == self.image.id => images.next(),
-                    id if id == self.video.id => videos.next(),
+                    id if id == self.video.id => videos.next().transpose()?,
                     _ => None,
                 };
-                match medium {
-                    Some(medium) => Part::Medium(id, medium, medium.size(&self.config, cut)),
+                Ok(match medium {
+                    Some(medium) => {
+                        let size = medium.size(&self.config, cut);
+                        Part::Medium(id, medium, size)
+                    }
                     None => Part::Token(id),
-                }
+                })
             })
-            .collect())
+            .collect()
     }
 
     fn check_count(&self, placeholder: &Placeholder, ids: &[u32], expected: usize) -> Result<()> {

@@ -4,14 +4,17 @@ use std::ops::Range;
 
 use crate::grid::Grid;
 use crate::tiles::{Normalization, Tiles, VisionInputType};
+use crate::video::{FramePosition, FrameSampling};
 
 /// How a conversation is encoded; the fields left `None` follow the checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EncodeOptions {
     /// How pictures become tiles.
     pub vision_input_type: Option<VisionInputType>,
     /// Most tiles of a grid.
     pub max_num_tiles: Option<u32>,
+    /// Which frames of a video are shown, unless the video itself says so.
+    pub frame_sampling: Option<FrameSampling>,
     /// Whether names of special tokens in the conversation's texts become special tokens, as in
     /// the reference. Off, they stay text.
     pub parse_special: bool,
@@ -24,6 +27,7 @@ impl Default for EncodeOptions {
         Self {
             vision_input_type: None,
             max_num_tiles: None,
+            frame_sampling: None,
             parse_special: false,
             add_generation_prompt: true,
         }
@@ -94,6 +98,8 @@ pub struct Media {
     pub positions: Range<usize>,
     /// Width and height before resizing; for a video, of its first frame.
     pub size_wh: (u32, u32),
+    /// Which frame of the video each tile shows; empty for an image.
+    pub frames: Vec<FramePosition>,
 }
 
 impl Media {

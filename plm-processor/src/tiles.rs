@@ -114,19 +114,18 @@ impl Tiles {
     /// # Errors
     /// [`Error::Resize`] when `tile_size` is 0.
     pub fn vanilla(image: &Image, tile_size: u32) -> Result<Self> {
-        Self::frames(std::slice::from_ref(image), tile_size)
+        let mut tiles = Self::with_capacity(None, tile_size, 1);
+        tiles.push_from(&resize(image, tile_size, tile_size)?, 0, 0);
+        Ok(tiles)
     }
 
-    /// Squashes every frame of a video to one tile.
-    ///
-    /// # Errors
-    /// [`Error::Resize`] when `tile_size` is 0.
-    pub fn frames(frames: &[Image], tile_size: u32) -> Result<Self> {
+    /// The tiles of a video from those of its frames.
+    pub(crate) fn joined(frames: &[Self], tile_size: u32) -> Self {
         let mut tiles = Self::with_capacity(None, tile_size, frames.len());
         for frame in frames {
-            tiles.push_from(&resize(frame, tile_size, tile_size)?, 0, 0);
+            tiles.pixels.extend_from_slice(&frame.pixels);
         }
-        Ok(tiles)
+        tiles
     }
 
     fn with_capacity(grid: Option<Grid>, tile_size: u32, count: usize) -> Self {

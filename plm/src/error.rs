@@ -125,6 +125,6 @@ fn too_long(prompt_tokens: usize, media_tokens: usize, num_tiles: usize, limit: 
         );
     }
     format!(
-        "the prompt has {prompt_tokens} tokens ({media_tokens} of them for {num_tiles} picture tiles), the model has {limit} positions; set `max_num_tiles` lower, or `vision_input_type` to `vanilla`, or give fewer pictures"
+        "the prompt has {prompt_tokens} tokens ({media_tokens} of them for {num_tiles} tiles of pictures and frames of videos), the model has {limit} positions; set `max_num_tiles` or `num_frames` lower, or `vision_input_type` to `vanilla`, or give fewer pictures"
     )
 }

@@ -64,8 +64,8 @@ pub use model::{MediaFeatures, Model};
 pub use perception_lm::PerceptionLM;
 pub use plm_llm::{EarlyStopping, Penalties, RandomSampling, Sampling};
 pub use plm_processor::{
-    Content, Conversation, DecodeLimits, EncodeOptions, Image, Media, Message, Processor, Prompt,
-    PromptSize, Role, Tiles, Video, VisionInputType,
+    Content, Conversation, DecodeLimits, EncodeOptions, FramePosition, FrameRule, FrameSampling,
+    Image, Media, Message, Processor, Prompt, PromptSize, Role, Tiles, Video, VisionInputType,
 };
 pub use progress::{Progress, ProgressFn};
 pub use score::Score;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plm::{Finish, LoadOptions, PerceptionLM, Precision};
+use plm_processor::MediaKind;
 use serde_json::Value;
 
 use crate::reference_data::*;
@@ -18,7 +19,7 @@ fn load(dir: &Path) -> PerceptionLM {
 fn run_all(plm: &PerceptionLM, cases: &Cases) {
     let mut worst: f32 = 0.0;
     let mut run = 0;
-    for case in cases.cases.iter().filter(|case| !case.is_video()) {
+    for case in cases.cases.iter().filter(|case| !case.has_webm()) {
         let difference = match (&case.score, case.is_batch()) {
             (Some(_), _) => check_scores(plm, cases, case),
             (None, true) => check_batch(plm, cases, case),
@@ -41,9 +42,15 @@ fn check_single(plm: &PerceptionLM, cases: &Cases, case: &Case) -> f32 {
         "{}: input ids",
         case.id
     );
-    if let Some(expected) = &case.num_tiles {
-        let found: Vec<usize> = prompt.media.iter().map(|m| m.tiles.len()).collect();
-        assert_eq!(Value::from(found), *expected, "{}: tiles", case.id);
+    for (kind, expected) in [
+        (MediaKind::Image, &case.num_tiles),
+        (MediaKind::Video, &case.num_video_frames),
+    ] {
+        if let Some(expected) = expected {
+            let media = prompt.media.iter().filter(|m| m.kind == kind);
+            let found: Vec<usize> = media.map(|m| m.tiles.len()).collect();
+            assert_eq!(Value::from(found), *expected, "{}: {kind:?} tiles", case.id);
+        }
     }
     let difference = check_logits(plm, cases, case, &prompt);
 

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use plm::{Conversation, Decoding, EncodeOptions, Penalties, PerceptionLM};
+use plm::{Conversation, Decoding, EncodeOptions, FrameSampling, Penalties, PerceptionLM};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde_json::Value;
@@ -48,6 +48,7 @@ pub struct Case {
     pub input_ids_rle: Value,
     pub num_tiles: Option<Value>,
     #[serde(default)]
+    pub num_frames: Option<usize>,
     pub num_video_frames: Option<Value>,
     #[serde(default)]
     pub greedy_ids: Value,
@@ -137,6 +138,12 @@ impl Case {
         self.num_video_frames.is_some()
     }
 
+    /// Whether a clip of the case is in a container that is not read.
+    pub fn has_webm(&self) -> bool {
+        let messages = self.messages.as_ref().map(Value::to_string);
+        messages.is_some_and(|messages| messages.contains(".webm"))
+    }
+
     pub fn is_batch(&self) -> bool {
         self.batch_messages.is_some()
     }
@@ -147,6 +154,7 @@ impl Case {
         EncodeOptions {
             vision_input_type: Some(self.vision_input_type.parse().unwrap()),
             max_num_tiles: Some(self.max_num_tiles),
+            frame_sampling: self.num_frames.map(FrameSampling::num_frames),
             parse_special: self.id.ends_with("special_in_user_text"),
             ..EncodeOptions::default()
         }

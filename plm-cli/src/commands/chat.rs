@@ -1,15 +1,16 @@
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use plm::{Content, Decoding, Image, PerceptionLM, Session};
+use plm::{Content, Decoding, PerceptionLM, Session};
 
 use crate::args::ChatArgs;
-use crate::conversations::open_images;
+use crate::conversations::open_media;
 use crate::error::Error;
 use crate::output;
-use crate::request::{ModelRequest, check_videos, decoding, encoding};
+use crate::request::{ModelRequest, decoding, encoding};
 
 const HELP: &str = "/image PATH    show a picture with the next question\n\
+                    /video PATH    show a video with the next question\n\
                     /system TEXT   replace the system text\n\
                     /reset         forget all turns and pictures\n\
                     /help          show this\n\
@@ -22,16 +23,13 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Error> {
             "chat streams its answers, which --num-beams above 1 does not allow",
         ));
     }
-    check_videos(&args.video, &args.tiles)?;
     let model = ModelRequest::check(args.run, encoding(&args.tiles, args.parse_special))?;
 
     let media_root = args.media_root.unwrap_or_default();
-    let paths: Vec<PathBuf> = args
-        .image
-        .iter()
-        .map(|path| media_root.join(path))
-        .collect();
-    let pictures = open_images(&paths)?;
+    let paths = |given: &[PathBuf]| -> Vec<PathBuf> {
+        given.iter().map(|path| media_root.join(path)).collect()
+    };
+    let media = open_media(&paths(&args.image), &paths(&args.video))?;
     let plm = model.load()?;
     model.source.warn_of_random_weights();
     let mut chat = Chat {
@@ -39,7 +37,7 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Error> {
         plm: &plm,
         system: args.system,
         media_root,
-        pictures,
+        media,
         decoding,
     };
     let interactive = io::stdin().is_terminal();
@@ -98,6 +96,7 @@ enum Line<'a> {
     Nothing,
     Question(&'a str),
     Image(PathBuf),
+    Video(PathBuf),
     System(&'a str),
     Reset,
     Help,
@@ -118,6 +117,8 @@ impl<'a> Line<'a> {
         match (command, rest) {
             ("/image", "") => Err(Error::usage("/image needs the path of a picture")),
             ("/image", path) => Ok(Self::Image(path.into())),
+            ("/video", "") => Err(Error::usage("/video needs the path of a video")),
+            ("/video", path) => Ok(Self::Video(path.into())),
             ("/system", "") => Err(Error::usage("/system needs a text")),
             ("/system", text) => Ok(Self::System(text)),
             ("/reset", "") => Ok(Self::Reset),
@@ -134,10 +135,10 @@ struct Chat<'a> {
     plm: &'a PerceptionLM,
     session: Session<'a>,
     system: Option<String>,
-    /// Where relative paths of pictures start.
+    /// Where relative paths of pictures and videos start.
     media_root: PathBuf,
-    /// Pictures for the next question.
-    pictures: Vec<Content>,
+    /// Pictures and videos for the next question.
+    media: Vec<Content>,
     decoding: Decoding,
 }
 
@@ -148,14 +149,15 @@ impl Chat<'_> {
         match Line::parse(line)? {
             Line::Nothing => {}
             Line::Question(text) => self.ask(text)?,
-            Line::Image(path) => self.pictures.push(image(&self.media_root.join(path))?),
+            Line::Image(path) => self.media.extend(open_media(&[self.at(&path)], &[])?),
+            Line::Video(path) => self.media.extend(open_media(&[], &[self.at(&path)])?),
             Line::System(text) => {
                 self.system = Some(text.to_owned());
                 let session = std::mem::replace(&mut self.session, self.plm.session());
                 self.session = session.with_system(text);
             }
             Line::Reset => {
-                self.pictures.clear();
+                self.media.clear();
                 self.session = new_session(self.plm, self.system.as_deref());
             }
             Line::Help => output::note(HELP),
@@ -164,9 +166,13 @@ impl Chat<'_> {
         Ok(Next::GoOn)
     }
 
-    /// Streams the answer to a question; after an error the question and its pictures are gone.
+    fn at(&self, path: &Path) -> PathBuf {
+        self.media_root.join(path)
+    }
+
+    /// Streams the answer to a question; after an error the question and its media are gone.
     fn ask(&mut self, text: &str) -> Result<(), Error> {
-        let mut content = std::mem::take(&mut self.pictures);
+        let mut content = std::mem::take(&mut self.media);
         content.push(Content::from(text));
         let stream = self.session.stream(content, &self.decoding)?;
         let told = relay(stream, output::piece);
@@ -188,10 +194,6 @@ fn relay(
     Ok(())
 }
 
-fn image(path: &std::path::Path) -> Result<Content, Error> {
-    Ok(Image::open(path)?.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +207,7 @@ mod tests {
             parse("/image my cat.png\n"),
             Line::Image("my cat.png".into())
         );
+        assert_eq!(parse("/video a.mp4"), Line::Video("a.mp4".into()));
         assert_eq!(parse("/system  Be brief. \n"), Line::System("Be brief."));
         assert_eq!(parse("/reset"), Line::Reset);
         assert_eq!(parse("/help"), Line::Help);
@@ -232,7 +235,14 @@ mod tests {
 
     #[test]
     fn mistaken_commands_are_told() {
-        for line in ["/image", "/system \n", "/imagex.png", "/quit now", "/"] {
+        for line in [
+            "/image",
+            "/video ",
+            "/system \n",
+            "/imagex.png",
+            "/quit now",
+            "/",
+        ] {
             assert!(Line::parse(line).is_err(), "{line}");
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
-use crate::{expected, keys, picture, plm, sorted};
+use crate::{expected, fixtures, keys, picture, plm, sorted};
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     let (values, rest) = bytes.as_chunks::<4>();
@@ -293,4 +293,61 @@ fn a_score_is_the_references() {
             "{sum}"
         );
     }
+}
+
+#[test]
+fn a_video_shows_its_sampled_frames() {
+    let clip = fixtures().join("videos/clip.mp4").display().to_string();
+    let found = plm(&[
+        "preprocess",
+        "--video",
+        &clip,
+        "--num-frames",
+        "4",
+        "--json",
+    ])
+    .json();
+    let media = &found["media"][0];
+    assert_eq!(media["frame_indices"], json!([0, 10, 20, 30]));
+    assert_eq!(media["size_wh"], json!([96, 64]));
+    assert_eq!(
+        (&media["num_tiles"], &media["num_tokens"]),
+        (&json!(4), &json!(16))
+    );
+    let seconds = media["frame_seconds"].as_array().unwrap();
+    assert!((seconds[1].as_f64().unwrap() - 10.0 / 15.0).abs() < 1e-9);
+
+    let part = ["--fps", "3", "--start", "1", "--end", "2"];
+    let args = [&["preprocess", "--video", &clip, "--json"][..], &part].concat();
+    assert_eq!(
+        plm(&args).json()["media"][0]["frame_indices"],
+        json!([15, 20, 25])
+    );
+
+    let question = [
+        "generate",
+        "--video",
+        &clip,
+        "--prompt",
+        "What moves?",
+        "--json",
+    ];
+    let args = [
+        &question[..],
+        &["--num-frames", "4", "--max-new-tokens", "2"],
+    ]
+    .concat();
+    let answer = plm(&args).json();
+    assert_eq!(answer["media_tiles"], json!([4]));
+    let all = plm(&[&question[..], &["--estimate"]].concat()).json();
+    assert_eq!(all["media_tiles"], json!([40]));
+    let error = plm(&[&question[..], &["--num-frames", "41"]].concat());
+    assert_eq!(error.code, Some(1));
+    assert!(
+        error
+            .stderr
+            .contains("41 frames are asked for, but there are 40"),
+        "{}",
+        error.stderr
+    );
 }

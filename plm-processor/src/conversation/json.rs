@@ -1,12 +1,13 @@
 //! Conversations in the reference's JSON form.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{Content, Conversation, Message, Role, Video};
+use super::{Content, Conversation, Message, Role};
 use crate::error::{Error, Result};
 use crate::image::{DecodeLimits, Image};
+use crate::video::Video;
 
 /// A mistake in a conversation's JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,14 +55,6 @@ pub enum Fault {
         /// The field that holds them.
         field: &'static str,
     },
-    /// A video is given as a file.
-    #[error(
-        "video files are not supported, so `{path}` cannot be read; decode it and give its pictures as `frames`: [paths]"
-    )]
-    VideoFile {
-        /// The file.
-        path: String,
-    },
     /// A system message holds something that is not text.
     #[error("a system message takes text alone, not `{found}`")]
     SystemMedia {
@@ -93,8 +86,9 @@ impl Conversation {
     /// "What is this?"}]}]`. A picture's path may also stand under `image` or `url`, as the reference
     /// allows; nothing is fetched, and no bytes are taken from the JSON. Relative paths are taken
     /// from `media_root`. A first message of role
-    /// `system` becomes [`Conversation::system`]; its texts are joined. A video is given as
-    /// `{"type": "video", "frames": ["1.png", "2.png"]}`.
+    /// `system` becomes [`Conversation::system`]; its texts are joined. A video is given by
+    /// the `path` of a file or of a folder of pictures, or as `{"type": "video", "frames": ["1.png",
+    /// "2.png"]}`.
     ///
     /// `content` may be a plain string, which counts as one text. The reference accepts that too,
     /// but its template then drops the text without a word.
@@ -185,18 +179,11 @@ impl Reader<'_> {
 
     fn video(&self, fields: &Map<String, Value>, place: &str) -> Result<Video> {
         let Some(frames) = fields.get("frames") else {
-            let file = ["path", "video", "url"]
-                .into_iter()
-                .find_map(|key| fields.get(key));
-            return Err(at(
-                place,
-                match file.and_then(Value::as_str) {
-                    Some(path) => Fault::VideoFile {
-                        path: path.to_owned(),
-                    },
-                    None => Fault::Missing { field: "frames" },
-                },
-            ));
+            let given = ["path", "video", "url"].into_iter();
+            let field = given.into_iter().find(|field| fields.contains_key(*field));
+            let field = field.unwrap_or("path");
+            let path = self.local(text_field(fields, field, place)?, field, place)?;
+            return Video::open_with(path, self.limits).map_err(|error| media_error(place, error));
         };
         let place = format!("{place}.frames");
         let paths = frames
@@ -209,12 +196,16 @@ impl Reader<'_> {
                 .ok_or_else(|| at(&place, wrong_type("a path", path)))?;
             self.open(path, "frames", &place)
         });
-        Ok(Video {
-            frames: frames.collect::<Result<_>>()?,
-        })
+        Ok(Video::from_frames(frames.collect::<Result<_>>()?))
     }
 
     fn open(&self, path: &str, field: &'static str, place: &str) -> Result<Image> {
+        let path = self.local(path, field, place)?;
+        Image::open_with(path, self.limits).map_err(|error| media_error(place, error))
+    }
+
+    /// The path of a file on this machine.
+    fn local(&self, path: &str, field: &'static str, place: &str) -> Result<PathBuf> {
         if starts_with_scheme(path, "http://") || starts_with_scheme(path, "https://") {
             let url = path.to_owned();
             return Err(at(place, Fault::Url { url }));
@@ -222,10 +213,7 @@ impl Reader<'_> {
         if starts_with_scheme(path, "data:") {
             return Err(at(place, Fault::InlinePicture { field }));
         }
-        Image::open_with(self.media_root.join(path), self.limits).map_err(|error| Error::Media {
-            place: place.to_owned(),
-            source: Box::new(error),
-        })
+        Ok(self.media_root.join(path))
     }
 }
 
@@ -295,6 +283,13 @@ fn text_field<'a>(
     value
         .as_str()
         .ok_or_else(|| at(&format!("{place}.{field}"), wrong_type("a string", value)))
+}
+
+fn media_error(place: &str, error: Error) -> Error {
+    Error::Media {
+        place: place.to_owned(),
+        source: Box::new(error),
+    }
 }
 
 fn at(place: &str, fault: Fault) -> Error {

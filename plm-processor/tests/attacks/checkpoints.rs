@@ -104,7 +104,7 @@ fn conversations_without_anything_are_refused() {
     let video = Video::from_frames(Vec::new());
     assert_eq!(
         encode(Conversation::ask("Hi", [video.into()])),
-        "video 0 of the conversation has no frames"
+        "the video in memory: it has no frame"
     );
 }
 

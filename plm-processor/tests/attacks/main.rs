@@ -7,11 +7,14 @@
 //! | JPEG files, which a C library decodes | `jpeg.rs` |
 //! | the files of a checkpoint, its template, options | `checkpoints.rs` |
 //! | texts and token ids | `texts.rs` |
+//! | video files | `videos.rs` |
 
 mod checkpoints;
 mod jpeg;
 mod pictures;
 mod texts;
+#[cfg(feature = "video")]
+mod videos;
 
 use std::sync::OnceLock;
 

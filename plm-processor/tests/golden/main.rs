@@ -6,14 +6,20 @@
 //! | grid, resize, tiles | `pixels.rs` |
 //! | tokenizer | `text.rs` |
 //! | chat template and whole prompts | `prompts.rs` |
+//! | frames of videos | `videos.rs` |
+//! | the project's own clips | `clips.rs` |
 //!
 //! The recordings are looked for where the environment variable `PLM_GOLDEN` says, else in
 //! `../shared/golden` beside the workspace. Without them every test says so and passes.
 
+#[cfg(feature = "video")]
+mod clips;
 mod media;
 mod pixels;
 mod prompts;
 mod text;
+#[cfg(feature = "video")]
+mod videos;
 
 use std::path::{Path, PathBuf};
 

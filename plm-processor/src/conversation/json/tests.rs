@@ -71,12 +71,8 @@ fn mistakes_name_their_place() {
             "messages[1].content[0]: `http://a/b.png` is an address, and pictures are not fetched; download the picture and give its `path`",
         ),
         (
-            r#"[{"role": "user", "content": [{"type": "video", "path": "a.mp4"}]}]"#,
-            "messages[0].content[0]: video files are not supported, so `a.mp4` cannot be read; decode it and give its pictures as `frames`: [paths]",
-        ),
-        (
             r#"[{"role": "user", "content": [{"type": "video"}]}]"#,
-            "messages[0].content[0]: `frames` is missing",
+            "messages[0].content[0]: `path` is missing",
         ),
         (
             r#"[{"role": "system", "content": [{"type": "image", "path": "a"}]}]"#,
@@ -145,13 +141,18 @@ fn pictures_are_neither_fetched_nor_taken_from_the_json() {
 }
 
 #[test]
-fn a_picture_that_is_not_there_names_place_and_file() {
-    let json = r#"[{"role": "user", "content": [{"type": "video", "frames": ["no.png"]}]}]"#;
-    let message = read(json).unwrap_err().to_string();
-    let file = Path::new("media").join("no.png");
-    let start = format!(
-        "messages[0].content[0].frames[0]: cannot read {}: ",
-        file.display()
-    );
-    assert!(message.starts_with(&start), "{message}");
+fn a_file_that_is_not_there_is_named_with_its_place() {
+    for (part, place, file) in [
+        (r#""frames": ["no.png"]"#, ".frames[0]", "no.png"),
+        (r#""path": "no.mp4""#, "", "no.mp4"),
+    ] {
+        let json = format!(r#"[{{"role": "user", "content": [{{"type": "video", {part}}}]}}]"#);
+        let message = read(&json).unwrap_err().to_string();
+        let file = Path::new("media").join(file);
+        let start = format!(
+            "messages[0].content[0]{place}: cannot read {}: ",
+            file.display()
+        );
+        assert!(message.starts_with(&start), "{message}");
+    }
 }
