@@ -46,8 +46,8 @@ impl ProcessorConfig {
     /// Reads the settings from the processor files.
     ///
     /// # Errors
-    /// [`Error::MissingFile`], [`Error::Json`], [`Error::MissingField`], [`Error::InvalidConfig`]
-    /// and [`Error::UnknownVisionInputType`].
+    /// [`Error::MissingFile`], [`Error::Json`], [`Error::MissingField`] and
+    /// [`Error::InvalidConfig`].
     pub fn from_files(files: &ProcessorFiles<'_>) -> Result<Self> {
         if files.processor_config.is_none() {
             return Err(Error::MissingFile {
@@ -74,7 +74,10 @@ impl ProcessorConfig {
                 .count("max_num_tiles")?
                 .unwrap_or(DEFAULT_MAX_NUM_TILES),
             vision_input_type: match image.get::<String>("vision_input_type")? {
-                Some(name) => name.parse()?,
+                Some(name) => name.parse().map_err(|_| {
+                    let known = "`thumb+tile` or `vanilla`";
+                    invalid(&image.file, "vision_input_type", &name, known)
+                })?,
                 None => VisionInputType::default(),
             },
             patch_size: processor.required_count("patch_size")?,
@@ -248,10 +251,14 @@ impl Section {
             ("do_center_crop", false),
         ];
         for (field, expected) in steps {
-            if let Some(value) = self.get::<bool>(field)?
-                && value != expected
-            {
-                return Err(invalid(&self.file, field, value, expected.to_string()));
+            // The reference takes null for no.
+            let value = match self.fields.get(field) {
+                Some(Value::Null) => false,
+                _ => self.get::<bool>(field)?.unwrap_or(expected),
+            };
+            if value != expected {
+                let found = &self.fields[field];
+                return Err(invalid(&self.file, field, found, expected.to_string()));
             }
         }
         if let Some(value) = self.get::<Value>("resample")?

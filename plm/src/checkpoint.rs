@@ -7,6 +7,6 @@ mod tensors;
 
 pub(crate) use files::CheckpointFiles;
 pub use load::WeightsError;
-pub(crate) use load::{load_model, model_bytes, parameters};
+pub(crate) use load::{load_model, model_bytes, parameters, settle_tying};
 pub use settings::Checkpoint;
 pub use tensors::Weights;

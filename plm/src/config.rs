@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plm_llm::DecoderConfig;
+use plm_processor::PromptSize;
 use plm_projector::ProjectorConfig;
 use plm_vision::PerceptionEncoderConfig;
 use serde::Deserialize;
@@ -44,6 +45,39 @@ impl Config {
             path: path.to_owned(),
             what,
         })
+    }
+
+    /// Checks that a prompt fits the model's positions.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PromptTooLong`] when it does not.
+    pub fn check_size(&self, prompt: &PromptSize) -> Result<(), Error> {
+        self.check_tokens(
+            prompt.prompt_tokens,
+            prompt.media.iter().map(|media| media.num_tokens).sum(),
+            prompt.media.iter().map(|media| media.num_tiles).sum(),
+        )
+    }
+
+    /// As [`check_size`](Self::check_size), of a prompt's tokens, those of its media among them,
+    /// and its tiles.
+    pub(crate) fn check_tokens(
+        &self,
+        prompt_tokens: usize,
+        media_tokens: usize,
+        num_tiles: usize,
+    ) -> Result<(), Error> {
+        let limit = self.text.max_positions;
+        if prompt_tokens > limit {
+            return Err(Error::PromptTooLong {
+                prompt_tokens,
+                media_tokens,
+                num_tiles,
+                limit,
+            });
+        }
+        Ok(())
     }
 
     /// Image tokens that one tile or frame takes.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
-use crate::checkpoint::{CheckpointFiles, Weights, load_model, model_bytes};
+use crate::checkpoint::{CheckpointFiles, Weights, load_model, model_bytes, settle_tying};
 use crate::{
     Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Precision, Progress,
     ProgressFn, Session, Stream, Timing,
@@ -79,8 +79,9 @@ impl PerceptionLM {
     fn from_files(files: &CheckpointFiles, options: &LoadOptions) -> Result<Self, Error> {
         let start = Instant::now();
         let device = options.device.resolve()?;
-        let checkpoint = Checkpoint::from_files(files)?;
-        let weights = Weights::from_files(files)?;
+        let mut checkpoint = Checkpoint::from_files(files)?;
+        let mut weights = Weights::from_files(files)?;
+        settle_tying(&mut checkpoint.config.text, &mut weights)?;
         let model = load_model(
             checkpoint.config.init(&device)?,
             &weights,
@@ -151,9 +152,7 @@ impl PerceptionLM {
     /// [`Error::PromptTooLong`], before any tile is cut, when it exceeds the model's positions.
     pub fn encode(&self, conversation: &Conversation) -> Result<Prompt, Error> {
         let size = self.processor.measure(conversation, &self.encoding)?;
-        let media_tokens = size.media.iter().map(|media| media.num_tokens).sum();
-        let num_tiles = size.media.iter().map(|media| media.num_tiles).sum();
-        self.check_length(size.prompt_tokens, media_tokens, num_tiles)?;
+        self.config.check_size(&size)?;
         Ok(self.processor.encode(conversation, &self.encoding)?)
     }
 
@@ -281,24 +280,7 @@ impl PerceptionLM {
         }
         let media_tokens = prompt.media.iter().map(|m| m.positions.len()).sum();
         let num_tiles = prompt.media.iter().map(|m| m.tiles.len()).sum();
-        self.check_length(prompt.token_ids.len(), media_tokens, num_tiles)
-    }
-
-    fn check_length(
-        &self,
-        prompt_tokens: usize,
-        media_tokens: usize,
-        num_tiles: usize,
-    ) -> Result<(), Error> {
-        let limit = self.config.text.max_positions;
-        if prompt_tokens > limit {
-            return Err(Error::PromptTooLong {
-                prompt_tokens,
-                media_tokens,
-                num_tiles,
-                limit,
-            });
-        }
-        Ok(())
+        self.config
+            .check_tokens(prompt.token_ids.len(), media_tokens, num_tiles)
     }
 }

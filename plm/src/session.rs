@@ -95,6 +95,7 @@ impl<'a> Session<'a> {
         decoding.check()?;
         let start = Instant::now();
         let prompt = self.plm.encode(&self.conversation)?;
+        self.plm.check_prompt(&prompt)?;
         let mut timing = Timing {
             preprocess: start.elapsed(),
             ..Timing::default()

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plm::{Error, LoadOptions, PerceptionLM};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::reference_data::fixtures;
@@ -51,6 +51,20 @@ impl Copy {
         changed.extend(header);
         changed.extend(&bytes[8 + length..]);
         fs::write(self.path(name), changed).unwrap();
+    }
+
+    /// Adds a tensor of bf16 after the others.
+    pub fn append_tensor(&self, file: &str, name: &str, shape: &[usize], data: &[u8]) {
+        self.edit_header(file, |header| {
+            let ends = header.as_object().unwrap().values();
+            let ends = ends.filter_map(|tensor| tensor["data_offsets"][1].as_u64());
+            let start = ends.max().unwrap();
+            header[name] = json!({
+                "dtype": "BF16", "shape": shape, "data_offsets": [start, start + data.len() as u64]
+            });
+        });
+        let bytes = fs::read(self.path(file)).unwrap();
+        fs::write(self.path(file), [&bytes, data].concat()).unwrap();
     }
 
     pub fn load(&self) -> Result<PerceptionLM, Error> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use plm::{Checkpoint, Config, Error, LoadOptions, PerceptionLM, Precision};
+use plm::{Checkpoint, Config, Error, LoadOptions, PerceptionLM, Precision, Weights};
 use serde_json::{Value, json};
 
 use crate::checkpoint_copy::Copy;
@@ -289,6 +289,82 @@ fn keys_may_be_null_absent_or_doubled_as_in_the_reference() {
     let after = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
     assert_eq!(after.text.max_positions, 2048);
     assert_eq!(after.text.rope.scaling, None);
+}
+
+#[test]
+fn arguments_that_are_null_or_spelled_out_change_nothing() {
+    let copy = Copy::embedded();
+    let before = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
+    copy.edit_json("config.json", |config| {
+        let args = &mut config["vision_config"]["model_args"];
+        for name in ["mlp_ratio", "class_token", "num_kv_heads", "norm_layer"] {
+            args[name] = Value::Null;
+        }
+        args["qkv_bias"] = json!(true);
+        args["attn_type"] = json!("rope");
+        config["text_config"]["hidden_act"] = json!("swish");
+    });
+    let after = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
+    assert_eq!(before, after);
+
+    // The language encoders have layer scale unless told otherwise, and null tells nothing.
+    copy.edit_json("config.json", |config| {
+        let vision = &mut config["vision_config"];
+        vision["architecture"] = json!("vit_pe_lang_large_patch14_448");
+        vision["model_args"]["init_values"] = Value::Null;
+    });
+    let lang = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
+    assert!(lang.vision.layer_scale);
+    copy.edit_json("config.json", |config| {
+        config["vision_config"]["model_args"]["attn_type"] = json!("eva");
+    });
+    copy.assert_error(&["model_args.attn_type is \"eva\"; only \"rope\" is supported"]);
+}
+
+#[test]
+fn stop_ids_of_the_top_level_win() {
+    let copy = Copy::embedded();
+    fs::remove_file(copy.path("generation_config.json")).unwrap();
+    copy.edit_json("config.json", |config| config["eos_token_id"] = json!(7));
+    let checkpoint = Checkpoint::from_dir(copy.dir.path()).unwrap();
+    assert_eq!(checkpoint.stop_ids, [7]);
+}
+
+#[test]
+fn an_output_projection_in_the_file_decides_about_tying() {
+    const OUTPUT: &str = "lm_head.weight";
+    const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
+    let score = |copy: &Copy| {
+        let plm = copy.load().unwrap();
+        let prompt = plm.encode(&plm::Conversation::ask("Hi", [])).unwrap();
+        let score = plm.score(&prompt, "x").unwrap().log_likelihood;
+        (plm.config().text.tie_word_embeddings, score)
+    };
+    let copy = Copy::embedded();
+    let before = score(&copy);
+    let data = Weights::open(copy.dir.path())
+        .unwrap()
+        .read(EMBEDDING, burn::tensor::DType::BF16)
+        .unwrap();
+    let shape = data.shape().as_slice().to_vec();
+
+    copy.append_tensor(WEIGHTS, OUTPUT, &shape, data.as_bytes());
+    assert_eq!(score(&copy), before, "an equal one is passed over");
+
+    let copy = Copy::embedded();
+    copy.append_tensor(WEIGHTS, OUTPUT, &shape, &vec![0; data.as_bytes().len()]);
+    let vocab_size = shape[0] as f64;
+    let (tied, uniform) = score(&copy);
+    assert!(!tied, "another one is used");
+    assert!((uniform + vocab_size.ln()).abs() < 1e-5, "{uniform}");
+
+    let copy = Copy::embedded();
+    copy.edit_header(WEIGHTS, |header| {
+        let tensors = header.as_object_mut().unwrap();
+        let embedding = tensors.remove(EMBEDDING).unwrap();
+        tensors.insert(OUTPUT.into(), embedding);
+    });
+    assert_eq!(score(&copy), before, "one without embedding is both");
 }
 
 #[test]

@@ -3,6 +3,7 @@ use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor};
+use plm_llm::DecoderConfig;
 
 use super::Weights;
 use crate::{Error, Model, Progress, ProgressFn};
@@ -62,6 +63,27 @@ const PREFIXES: [(&str, &str); 4] = [
     ("language_model.lm_head.", "lm_head."),
     ("language_model.", "model.language_model."),
 ];
+
+/// The embedding, and the output projection that may be tied to it.
+const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
+const OUTPUT: &str = "lm_head.weight";
+
+/// Follows the files where they hold an output projection although the config ties it to the
+/// embedding, as the reference does: one that differs is used, one that is equal is passed over,
+/// and one without an embedding beside it is the embedding.
+pub(crate) fn settle_tying(text: &mut DecoderConfig, weights: &mut Weights) -> Result<(), Error> {
+    if !text.tie_word_embeddings || weights.shape(OUTPUT).is_none() {
+        return Ok(());
+    }
+    if weights.shape(EMBEDDING).is_none() {
+        weights.rename(OUTPUT, EMBEDDING);
+    } else if weights.are_equal(OUTPUT, EMBEDDING)? {
+        weights.forget(OUTPUT);
+    } else {
+        text.tie_word_embeddings = false;
+    }
+    Ok(())
+}
 
 /// Tensors that converted checkpoints may carry and that follow from the config.
 const DERIVED_SUFFIX: &str = "rotary_emb.inv_freq";

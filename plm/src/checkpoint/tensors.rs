@@ -154,6 +154,36 @@ impl Weights {
         self.tensors.values().map(|t| t.num_bytes as u64).sum()
     }
 
+    /// Leaves a tensor out.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.tensors.remove(name);
+    }
+
+    /// Gives a tensor another name.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        if let Some(entry) = self.tensors.remove(from) {
+            self.tensors.insert(to.to_owned(), entry);
+        }
+    }
+
+    /// Whether two tensors of the files are the same, to the last bit.
+    pub(crate) fn are_equal(&self, a: &str, b: &str) -> Result<bool, Error> {
+        let (Some(a), Some(b)) = (self.tensors.get(a), self.tensors.get(b)) else {
+            return Ok(false);
+        };
+        if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
+            return Ok(false);
+        }
+        let (mut a, mut b) = (self.chunks(a), self.chunks(b));
+        loop {
+            match (a.next()?, b.next()?) {
+                (Some(a), Some(b)) if a == b => {}
+                (None, None) => return Ok(true),
+                _ => return Ok(false),
+            }
+        }
+    }
+
     /// Reads one tensor and converts it to `dtype` on the way, without a second copy of it.
     ///
     /// `dtype` is f32, f16 or bf16; what else is asked for reads as f32.

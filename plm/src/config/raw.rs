@@ -13,6 +13,22 @@ const MAX_PARAMETERS: u64 = 10_000_000_000_000;
 const MAX_LAYERS: usize = 1_000;
 const MAX_SIZE: usize = 1 << 24;
 
+/// Arguments of `timm` that a Perception Encoder never varies, with their values in JSON.
+const FIXED_ARGS: [(&str, &str); 12] = [
+    ("in_chans", "3"),
+    ("qkv_bias", "true"),
+    ("qkv_fused", "true"),
+    ("qk_norm", "false"),
+    ("scale_norm", "false"),
+    ("swiglu_mlp", "false"),
+    ("attn_type", "\"rope\""),
+    ("use_rot_pos_emb", "true"),
+    ("use_abs_pos_emb", "true"),
+    ("rope_grid_indexing", "\"xy\""),
+    ("use_pre_transformer_norm", "true"),
+    ("use_fc_norm", "false"),
+];
+
 /// Why a config cannot be used.
 pub(super) struct Invalid(pub(super) String);
 
@@ -28,6 +44,8 @@ pub(super) struct RawConfig {
     projector_pooling_ratio: Option<usize>,
     vision_use_cls_token: Option<bool>,
     tie_word_embeddings: Option<bool>,
+    /// Wins over the text config's.
+    eos_token_id: Option<Ids>,
     text_config: RawText,
     vision_config: RawVision,
 }
@@ -127,7 +145,7 @@ impl RawConfig {
             text,
             image_token_id: self.image_token_id.unwrap_or(128_002),
             video_token_id: self.video_token_id.unwrap_or(128_003),
-            stop_ids,
+            stop_ids: self.eos_token_id.map_or(stop_ids, Ids::into_vec),
         };
         if config.num_parameters() > MAX_PARAMETERS {
             return invalid(format!(
@@ -143,7 +161,7 @@ impl RawText {
     /// `tied` is the top level's word on tying, which wins over the text config's.
     fn resolve(self, tied: Option<bool>) -> Result<(DecoderConfig, Vec<u32>), Invalid> {
         if let Some(act) = &self.hidden_act
-            && act != "silu"
+            && !matches!(act.as_str(), "silu" | "swish")
         {
             return invalid(format!(
                 "text_config.hidden_act is `{act}`; only `silu` is supported"
@@ -185,6 +203,7 @@ impl RawText {
                 self.rope_scaling
                     .filter(RawRope::says_something)
                     .or(self.rope_parameters),
+                max_positions,
             )?,
             max_positions,
             tie_word_embeddings: tied.or(self.tie_word_embeddings).unwrap_or(false),
@@ -200,7 +219,11 @@ impl RawRope {
     }
 }
 
-fn resolve_rope(theta: Option<f32>, raw: Option<RawRope>) -> Result<Rope, Invalid> {
+fn resolve_rope(
+    theta: Option<f32>,
+    raw: Option<RawRope>,
+    max_positions: usize,
+) -> Result<Rope, Invalid> {
     let theta = raw
         .as_ref()
         .and_then(|raw| raw.rope_theta)
@@ -225,10 +248,9 @@ fn resolve_rope(theta: Option<f32>, raw: Option<RawRope>) -> Result<Rope, Invali
             factor: need("factor", raw.factor)?,
             low_freq_factor: need("low_freq_factor", raw.low_freq_factor)?,
             high_freq_factor: need("high_freq_factor", raw.high_freq_factor)?,
-            original_max_positions: need(
-                "original_max_position_embeddings",
-                raw.original_max_position_embeddings,
-            )?,
+            original_max_positions: raw
+                .original_max_position_embeddings
+                .unwrap_or(max_positions as f32),
         })),
         Some(other) => {
             return invalid(format!(
@@ -250,7 +272,10 @@ impl RawVision {
             ));
         };
         for (name, value) in self.model_args.iter().flatten() {
-            self.apply(&mut config, name, value)?;
+            // `timm` drops what is null, so that the architecture's default stays.
+            if !value.is_null() {
+                self.apply(&mut config, name, value)?;
+            }
         }
         for (name, value) in [
             ("img_size", config.image_size),
@@ -305,7 +330,10 @@ impl RawVision {
             "rope_grid_offset" => config.rope_grid_offset = number()? as f32,
             "rope_temperature" => config.rope_temperature = number()? as f32,
             "ref_feat_shape" => config.ref_feat_shape = pair()?,
-            "init_values" => config.layer_scale = !value.is_null(),
+            "init_values" => {
+                number()?;
+                config.layer_scale = true;
+            }
             "use_post_transformer_norm" => config.use_post_transformer_norm = flag()?,
             "img_size" => {
                 let [height, width] = pair()?;
@@ -323,12 +351,21 @@ impl RawVision {
                 ));
             }
             // Names that the tower's numbers do not depend on at inference.
-            "num_classes" | "drop_rate" | "drop_path_rate" | "dynamic_img_size" | "in_chans" => {}
-            other => {
-                return invalid(format!(
-                    "vision_config.model_args.{other} is not known; the tower might compute something else"
-                ));
-            }
+            "num_classes" | "drop_rate" | "pos_drop_rate" | "patch_drop_rate"
+            | "proj_drop_rate" | "attn_drop_rate" | "drop_path_rate" | "dynamic_img_size" => {}
+            other => match FIXED_ARGS.iter().find(|(fixed, _)| *fixed == other) {
+                Some((_, expected)) if value.to_string() == *expected => {}
+                Some((_, expected)) => {
+                    return invalid(format!(
+                        "vision_config.model_args.{other} is {value}; only {expected} is supported"
+                    ));
+                }
+                None => {
+                    return invalid(format!(
+                        "vision_config.model_args.{other} is not known; the tower might compute something else"
+                    ));
+                }
+            },
         }
         Ok(())
     }
