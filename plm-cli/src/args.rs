@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plm::{DEFAULT_MAX_NEW_TOKENS, DeviceChoice, Precision, VisionInputType};
+use plm_processor::MAX_NUM_TILES;
 
 /// Asks PerceptionLM about pictures and videos, and shows every stage on the way.
 ///
@@ -59,8 +60,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Quantize::None)]
     pub(crate) quantize: Quantize,
     /// Threads that compute; one a core if not given.
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,7 +79,7 @@ pub(crate) struct TileArgs {
     #[arg(long, value_name = "TYPE")]
     pub(crate) vision_input_type: Option<VisionInputType>,
     /// Most tiles of a picture's grid.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_NUM_TILES)))]
     pub(crate) max_num_tiles: Option<u32>,
     /// Frames shown of a video; all if neither this nor --fps is given.
     #[arg(long, value_name = "N", conflicts_with = "fps")]

@@ -1,10 +1,13 @@
-use std::fs;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use plm::{Content, Conversation, Image, Message, Role, Video};
 
 use crate::error::Error;
+
+/// Longest file of conversations that is read.
+const MAX_TEXT_BYTES: u64 = 256 << 20;
 
 /// One conversation that is still to be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,11 +158,8 @@ impl TextSource {
 
     fn read(&self) -> Result<String, Error> {
         let text = match self {
-            Self::Stdin => {
-                let mut text = String::new();
-                io::stdin().lock().read_to_string(&mut text).map(|_| text)
-            }
-            Self::File(path) => fs::read_to_string(path),
+            Self::Stdin => read_limited(io::stdin().lock()),
+            Self::File(path) => File::open(path).and_then(read_limited),
         };
         text.map_err(|source| Error::Read {
             name: self.name(),
@@ -168,9 +168,30 @@ impl TextSource {
     }
 }
 
+/// Reads a text up to its end, which must come within [`MAX_TEXT_BYTES`].
+fn read_limited(reader: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    reader.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_TEXT_BYTES {
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            format!("it is longer than {} MiB", MAX_TEXT_BYTES >> 20),
+        ));
+    }
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_text_without_end_is_refused() {
+        let error = read_limited(io::repeat(b'a')).unwrap_err();
+        assert_eq!(error.to_string(), "it is longer than 256 MiB");
+    }
 
     #[test]
     fn blank_lines_of_a_batch_are_counted_and_skipped() {

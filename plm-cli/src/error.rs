@@ -74,6 +74,12 @@ pub(crate) enum Error {
         /// The file, or standard input.
         name: String,
     },
+    /// Lines of a chat that is read from a pipe; each has been told on its own.
+    #[error("{count} lines of the chat failed")]
+    ChatLines {
+        /// How many.
+        count: usize,
+    },
     /// An error in a file that holds conversations.
     #[error("{place}")]
     At {
@@ -86,7 +92,7 @@ pub(crate) enum Error {
     #[error("cannot start {count} threads")]
     Threads {
         /// How many were asked for.
-        count: usize,
+        count: u16,
         /// Why.
         source: rayon::ThreadPoolBuildError,
     },

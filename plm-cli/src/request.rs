@@ -1,6 +1,5 @@
 //! Checked requests: what the arguments ask for, with every contradiction refused.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use plm::{
@@ -19,7 +18,7 @@ use crate::threads;
 pub(crate) struct ModelRequest {
     pub(crate) source: ModelSource,
     pub(crate) options: LoadOptions,
-    threads: Option<NonZeroUsize>,
+    threads: Option<u16>,
 }
 
 impl ModelRequest {

@@ -51,22 +51,14 @@ pub(crate) fn run(request: &GenerateRequest, source: &BatchSource) -> Result<(),
 /// memory.
 fn check(request: &GenerateRequest, lines: &[BatchLine]) -> Result<(), Error> {
     let checkpoint = request.model.source.checkpoint()?;
-    let limit = checkpoint.config.text.max_positions;
     for line in lines {
         let conversation = line.conversation()?;
         let size = checkpoint
             .processor
             .measure(&conversation, &request.model.options.encoding)
             .map_err(|error| Error::from(error).at(&line.place))?;
-        if size.prompt_tokens > limit {
-            let too_long = plm::Error::PromptTooLong {
-                prompt_tokens: size.prompt_tokens,
-                media_tokens: size.prompt_tokens - size.text_tokens,
-                num_tiles: size.media.iter().map(|media| media.num_tiles).sum(),
-                limit,
-            };
-            return Err(Error::from(too_long).at(&line.place));
-        }
+        let fits = checkpoint.config.check_size(&size);
+        fits.map_err(|error| Error::from(error).at(&line.place))?;
     }
     Ok(())
 }

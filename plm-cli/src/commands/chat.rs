@@ -1,4 +1,4 @@
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use plm::{Content, Decoding, PerceptionLM, Session};
@@ -15,6 +15,9 @@ const HELP: &str = "/image PATH    show a picture with the next question\n\
                     /reset         forget all turns and pictures\n\
                     /help          show this\n\
                     /quit          end; so does the end of the input";
+
+/// Longest line that is read.
+const MAX_LINE_BYTES: u64 = 16 << 20;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Error> {
     let decoding = decoding(args.decoding)?;
@@ -45,22 +48,45 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Error> {
         output::note("type a question, or /help");
     }
     let mut input = io::stdin().lock();
+    let mut failed = 0;
     loop {
         if interactive {
             prompt();
         }
-        let mut line = Vec::new();
-        let length = input.read_until(b'\n', &mut line);
-        match length.map_err(unreadable)? {
-            0 => return Ok(()),
-            _ => match chat.take(&line) {
-                Ok(Next::GoOn) => {}
-                Ok(Next::End) => return Ok(()),
-                Err(error @ Error::Output(_)) => return Err(error),
-                Err(error) => output::complain(&error),
-            },
+        let line = read_line(&mut input).map_err(unreadable)?;
+        if line.is_empty() {
+            break;
+        }
+        match chat.take(&line) {
+            Ok(Next::GoOn) => {}
+            Ok(Next::End) => break,
+            Err(error @ Error::Output(_)) => return Err(error),
+            Err(error) => {
+                output::complain(&error);
+                failed += 1;
+            }
         }
     }
+    // Whoever types has seen the errors; a program sees the exit code.
+    match failed {
+        0 => Ok(()),
+        _ if interactive => Ok(()),
+        count => Err(Error::ChatLines { count }),
+    }
+}
+
+/// Reads a line with its end, which must come within [`MAX_LINE_BYTES`]; nothing at the end of the
+/// input.
+fn read_line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    input.take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+    if line.len() as u64 == MAX_LINE_BYTES && !line.ends_with(b"\n") {
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            format!("a line is longer than {} MiB", MAX_LINE_BYTES >> 20),
+        ));
+    }
+    Ok(line)
 }
 
 /// Asks for a line; on standard error, so that standard output holds answers alone.
@@ -212,6 +238,15 @@ mod tests {
         assert_eq!(parse("/reset"), Line::Reset);
         assert_eq!(parse("/help"), Line::Help);
         assert_eq!(parse("/quit\r\n"), Line::Quit);
+    }
+
+    #[test]
+    fn lines_have_an_end() {
+        let mut input = &b"one\ntwo"[..];
+        let mut next = || read_line(&mut input).unwrap();
+        assert_eq!([next(), next(), next()], [&b"one\n"[..], b"two", b""]);
+        let error = read_line(&mut io::BufReader::new(io::repeat(b'a'))).unwrap_err();
+        assert_eq!(error.to_string(), "a line is longer than 16 MiB");
     }
 
     #[test]

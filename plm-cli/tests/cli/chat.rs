@@ -72,14 +72,15 @@ fn the_chat_goes_on_after_a_mistake() {
         &[&["chat"], &SETTINGS[..]].concat(),
         &format!("/image missing.png\n/image {broken}\n/imag\n/help\nHello.\n"),
     );
-    assert_eq!(chat.code, Some(0), "{}", chat.shown());
+    assert_eq!(chat.code, Some(1), "{}", chat.shown());
     let hello = plm_with_input(&[&["chat"], &SETTINGS[..]].concat(), "Hello.\n");
     assert_eq!(chat.stdout, hello.ok());
     let errors = chat
         .stderr
         .lines()
         .filter(|line| line.starts_with("error: "));
-    assert_eq!(errors.count(), 3, "{}", chat.stderr);
+    assert_eq!(errors.count(), 4, "{}", chat.stderr);
+    assert!(chat.stderr.ends_with("error: 3 lines of the chat failed\n"));
     assert!(chat.stderr.contains("/reset"), "{}", chat.stderr);
 }
 
@@ -88,7 +89,7 @@ fn a_turn_that_is_too_long_is_withdrawn() {
     let args = [&["chat"], &SETTINGS[..]].concat();
     let long = "word ".repeat(20_000);
     let chat = plm_with_input(&args, &format!("{long}\nHello.\n"));
-    assert_eq!(chat.code, Some(0), "{}", chat.stderr);
+    assert_eq!(chat.code, Some(1), "{}", chat.stderr);
     assert!(
         chat.stderr.contains("error: the prompt has "),
         "{}",
