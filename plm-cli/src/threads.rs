@@ -8,8 +8,5 @@ pub(crate) fn limit(count: Option<u16>) -> Result<(), Error> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(usize::from(count))
         .build_global()
-        .map_err(|source| Error::Threads {
-            count,
-            source,
-        })
+        .map_err(|source| Error::Threads { count, source })
 }
