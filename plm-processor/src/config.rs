@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::files::ProcessorFiles;
+use crate::files::{PROCESSOR_CONFIG, ProcessorFiles};
 use crate::tiles::{Normalization, VisionInputType};
 use crate::video::FrameSampling;
 
@@ -51,10 +51,10 @@ impl ProcessorConfig {
     pub fn from_files(files: &ProcessorFiles<'_>) -> Result<Self> {
         if files.processor_config.is_none() {
             return Err(Error::MissingFile {
-                file: files.name_of(PROCESSOR),
+                file: files.name_of(PROCESSOR_CONFIG),
             });
         }
-        let processor = Section::parse(files, PROCESSOR, files.processor_config.as_deref())?;
+        let processor = Section::parse(files, PROCESSOR_CONFIG, files.processor_config.as_deref())?;
         let image = Section::parse(files, IMAGE, files.preprocessor_config.as_deref())?
             .overridden_by(&processor, "image_processor")?;
         let video = Section::parse(files, VIDEO, files.video_preprocessor_config.as_deref())?
@@ -131,7 +131,6 @@ impl ProcessorConfig {
     }
 }
 
-const PROCESSOR: &str = "processor_config.json";
 const IMAGE: &str = "preprocessor_config.json";
 const VIDEO: &str = "video_preprocessor_config.json";
 

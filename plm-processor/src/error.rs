@@ -167,6 +167,21 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
+    /// The texts use up every character by which special tokens could be kept out of them.
+    #[error(
+        "the texts hold all of Unicode's noncharacters and private planes; remove some, or parse special tokens"
+    )]
+    NoStandIn,
+
+    /// A text is too long for any model.
+    #[error("a text has {length} bytes, more than {max_length}; shorten it")]
+    TextTooLong {
+        /// Bytes of the text.
+        length: usize,
+        /// [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+        max_length: usize,
+    },
+
     /// A run of white space is too long for the tokenizer's pattern.
     #[error(
         "the text has a run of {length} white space characters; the tokenizer takes at most {max_length}, shorten it"
@@ -246,6 +261,15 @@ pub enum Error {
         file: String,
         /// The limit.
         max_bytes: usize,
+    },
+
+    /// The chat template writes none of the conversation's texts.
+    #[error(
+        "the chat template of {file} drops every text of the conversation; it is damaged, or made for another model"
+    )]
+    TemplateDropsTexts {
+        /// Where the template comes from.
+        file: String,
     },
 
     /// A conversation without system text and messages.

@@ -1,8 +1,8 @@
 //! The files of a checkpoint that the processor reads.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -56,14 +56,14 @@ impl<'a> ProcessorFiles<'a> {
         let tokenizer = dir.join(TOKENIZER);
         Ok(ProcessorFiles {
             origin: dir.display().to_string(),
-            tokenizer: fs::read(&tokenizer)
+            tokenizer: read_limited(&tokenizer)
                 .map_err(|source| Error::Read {
                     path: tokenizer,
                     source,
                 })?
                 .into(),
             tokenizer_config: optional(TOKENIZER_CONFIG)?,
-            processor_config: optional("processor_config.json")?,
+            processor_config: optional(PROCESSOR_CONFIG)?,
             preprocessor_config: optional("preprocessor_config.json")?,
             video_preprocessor_config: optional("video_preprocessor_config.json")?,
             chat_template: optional(CHAT_TEMPLATE)?,
@@ -78,12 +78,29 @@ impl<'a> ProcessorFiles<'a> {
 }
 
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const PROCESSOR_CONFIG: &str = "processor_config.json";
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub(crate) const CHAT_TEMPLATE: &str = "chat_template.jinja";
 pub(crate) const CHAT_TEMPLATE_JSON: &str = "chat_template.json";
 
+/// No file that the processor reads is larger; tokenizers reach some 20 MB.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("larger than {} MiB", MAX_FILE_BYTES >> 20),
+        ));
+    }
+    Ok(bytes)
+}
+
 fn read_if_present(path: &Path) -> Result<Option<Cow<'static, [u8]>>> {
-    match fs::read(path) {
+    match read_limited(path) {
         Ok(bytes) => Ok(Some(bytes.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Read {

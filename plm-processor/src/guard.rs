@@ -13,21 +13,22 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// `taken` are all texts in which a stand-in must not occur.
+    /// `taken` are all texts in which a stand-in must not occur; none if they hold all stand-ins.
     pub(crate) fn new<'a>(
         special_tokens: impl Iterator<Item = &'a str> + Clone,
         taken: impl Iterator<Item = &'a str>,
-    ) -> Self {
+    ) -> Option<Self> {
         let firsts: BTreeSet<char> = special_tokens.clone().filter_map(first_char).collect();
         // Common texts hold none of these, so what is collected here stays small.
         let taken: BTreeSet<char> = taken
             .chain(special_tokens)
             .flat_map(|text| text.chars().filter(|&c| is_stand_in(c)))
             .collect();
-        let free = stand_ins().filter(|c| !taken.contains(c));
-        Self {
-            stand_ins: firsts.into_iter().zip(free).collect(),
-        }
+        let mut free = stand_ins().filter(|c| !taken.contains(c));
+        let pairs = firsts.into_iter().map(|first| Some((first, free.next()?)));
+        Some(Self {
+            stand_ins: pairs.collect::<Option<_>>()?,
+        })
     }
 
     pub(crate) fn seal(&self, text: &str) -> String {
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn no_name_survives_sealing() {
-        let guard = Guard::new(SPECIAL.into_iter(), ["x"].into_iter());
+        let guard = Guard::new(SPECIAL.into_iter(), ["x"].into_iter()).unwrap();
         let sealed = guard.seal("1 <|a|> 2 [b]");
         assert!(!sealed.contains(['<', '[']));
         assert_eq!(guard.unseal(&sealed), "1 <|a|> 2 [b]");
@@ -84,17 +85,23 @@ mod tests {
     fn characters_that_a_text_holds_are_no_stand_ins() {
         let every_noncharacter: String = ('\u{FDD0}'..='\u{FDEF}').collect();
         let text = format!("<{every_noncharacter}");
-        let guard = Guard::new(SPECIAL.into_iter(), [text.as_str()].into_iter());
+        let guard = Guard::new(SPECIAL.into_iter(), [text.as_str()].into_iter()).unwrap();
         let sealed = guard.seal(&text);
         assert_ne!(sealed, text);
         assert_eq!(guard.unseal(&sealed), text);
+    }
+
+    #[test]
+    fn a_text_that_holds_every_stand_in_leaves_none() {
+        let every: String = stand_ins().collect();
+        assert!(Guard::new(SPECIAL.into_iter(), [every.as_str()].into_iter()).is_none());
     }
 
     proptest! {
         #[test]
         fn sealing_is_undone(text in any::<String>(), extra in "[<\\[\u{FDD0}-\u{FDEF}a ]{0,20}") {
             let text = text + &extra;
-            let guard = Guard::new(SPECIAL.into_iter(), [text.as_str()].into_iter());
+            let guard = Guard::new(SPECIAL.into_iter(), [text.as_str()].into_iter()).unwrap();
             let sealed = guard.seal(&text);
             prop_assert!(!sealed.contains(['<', '[']));
             prop_assert_eq!(guard.unseal(&sealed), text);

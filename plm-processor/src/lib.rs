@@ -67,9 +67,9 @@ pub use image::{DecodeLimits, Image, SUPPORTED_FORMATS};
 pub use processor::Processor;
 pub use prompt::{EncodeOptions, Media, MediaKind, MediaSize, Prompt, PromptSize};
 pub use resize::resize;
-pub use template::{MAX_TEMPLATE_BYTES, MAX_TEMPLATE_STEPS};
+pub use template::{MAX_TEMPLATE_BYTES, MAX_TEMPLATE_SOURCE_BYTES, MAX_TEMPLATE_STEPS};
 pub use tiles::{Normalization, Tiles, VisionInputType};
-pub use tokenizer::{MAX_WHITESPACE_RUN, SpecialTokens, TextStream, Tokenizer};
+pub use tokenizer::{MAX_TEXT_BYTES, MAX_WHITESPACE_RUN, SpecialTokens, TextStream, Tokenizer};
 #[cfg(feature = "video")]
 pub use video::ContainerFault;
 pub use video::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::files::{ProcessorFiles, TOKENIZER_CONFIG};
@@ -24,12 +24,15 @@ pub(crate) fn named_tokens(files: &ProcessorFiles<'_>) -> Result<BTreeMap<String
     let Some(bytes) = &files.tokenizer_config else {
         return Ok(tokens);
     };
-    let config: Value = serde_json::from_slice(bytes).map_err(|source| Error::Json {
-        file: files.name_of(TOKENIZER_CONFIG),
-        source,
-    })?;
-    let sections = [config.get("extra_special_tokens"), Some(&config)];
-    for fields in sections.into_iter().flatten().filter_map(Value::as_object) {
+    let config: Map<String, Value> =
+        serde_json::from_slice(bytes).map_err(|source| Error::Json {
+            file: files.name_of(TOKENIZER_CONFIG),
+            source,
+        })?;
+    let extra = config
+        .get("extra_special_tokens")
+        .and_then(Value::as_object);
+    for fields in extra.into_iter().chain([&config]) {
         for (name, value) in fields.iter().filter(|(name, _)| name.ends_with("_token")) {
             // Either the token itself or an object that describes it.
             if let Some(token) = value.as_str().or_else(|| value["content"].as_str()) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::ProcessorConfig;
-use crate::conversation::{Content, Conversation};
+use crate::conversation::{Content, Conversation, Role};
 use crate::error::{Error, Result};
 use crate::files::{ProcessorFiles, TOKENIZER};
 use crate::guard::Guard;
@@ -251,7 +251,7 @@ impl Processor {
         }
         let special: Vec<&str> = self.tokenizer.special_tokens().collect();
         let taken = texts(conversation).chain([self.template.source()]);
-        let guard = Guard::new(special.into_iter(), taken);
+        let guard = Guard::new(special.into_iter(), taken).ok_or(Error::NoStandIn)?;
         let sealed = self.render_with(conversation, options, |text| guard.seal(text))?;
         let mut ids = self.prefix_of(&sealed);
         for piece in self.tokenizer.split_special(&sealed) {
@@ -297,7 +297,11 @@ impl Processor {
                 Content::Video(_) => TemplatePart::Video,
             });
             TemplateMessage {
-                role: text_of(message.role.as_str()),
+                // A template tells the known roles by their names.
+                role: match &message.role {
+                    Role::Other(name) => text_of(name),
+                    known => known.as_str().to_owned(),
+                },
                 content: TemplateContent::Parts(parts.collect()),
             }
         });

@@ -4,20 +4,29 @@ use std::collections::BTreeMap;
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Rest, Serde};
+use minijinja::value::{Kwargs, Rest, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, ErrorKind, State, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::files::{CHAT_TEMPLATE, CHAT_TEMPLATE_JSON, ProcessorFiles, TOKENIZER_CONFIG};
+use crate::files::ProcessorFiles;
+
+mod source;
+
+pub use source::MAX_TEMPLATE_SOURCE_BYTES;
 
 /// Steps that a template may take for one conversation.
 pub const MAX_TEMPLATE_STEPS: u64 = 10_000_000;
 /// Bytes that a template may write beyond eight times what the conversation holds.
 pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 
-/// Writes what the template of the released checkpoints writes, for checkpoints without one.
-const DEFAULT_TEMPLATE: &str = include_str!("default_template.jinja");
+/// Deepest nesting, and most parts, of a value that a template writes.
+const MAX_DEPTH: usize = 64;
+const MAX_PARTS: usize = 1_000_000;
+/// Stack on which a template is compiled.
+const COMPILE_STACK_BYTES: usize = 128 << 20;
+/// Widest field that a template may pad a text to.
+const MAX_WIDTH: usize = 10_000;
 const NAME: &str = "chat_template";
 
 /// A conversation as a template sees it.
@@ -33,6 +42,20 @@ pub(crate) struct TemplateMessage {
 pub(crate) enum TemplateContent {
     Text(String),
     Parts(Vec<TemplatePart>),
+}
+
+impl TemplateContent {
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let (text, parts) = match self {
+            Self::Text(text) => (Some(text), &[][..]),
+            Self::Parts(parts) => (None, &parts[..]),
+        };
+        let parts = parts.iter().filter_map(|part| match part {
+            TemplatePart::Text { text } => Some(text),
+            _ => None,
+        });
+        text.into_iter().chain(parts).map(String::as_str)
+    }
 }
 
 /// What a template may know of one part of a message.
@@ -54,13 +77,12 @@ pub(crate) struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Finds the template among the files: `chat_template.jinja`, else `chat_template.json`, else
-    /// the field of `tokenizer_config.json`, else the built-in one.
+    /// Finds the template among the files, see [`source::find`].
     pub(crate) fn from_files(
         files: &ProcessorFiles<'_>,
         tokens: BTreeMap<String, String>,
     ) -> Result<Self> {
-        let (source, file) = find(files)?;
+        let (source, file) = source::find(files)?;
         Self::new(source, file, tokens)
     }
 
@@ -84,11 +106,14 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(MAX_TEMPLATE_STEPS));
         environment.set_unknown_method_callback(call_method);
+        environment.set_formatter(|out, state, value| {
+            check_size(value)?;
+            minijinja::escape_formatter(out, state, value)
+        });
         environment.add_filter("trim", trim);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
-        environment
-            .add_template_owned(NAME, source.clone())
+        on_a_large_stack(|| environment.add_template_owned(NAME, source.clone()))
             .map_err(syntax_error)?;
         Ok(Self {
             environment,
@@ -125,6 +150,9 @@ impl ChatTemplate {
         let variables = context! {
             messages => Serde(messages),
             add_generation_prompt => add_generation_prompt,
+            // As the reference, which has them for every template.
+            tools => (),
+            documents => (),
             ..Value::from(Serde(&self.tokens))
         };
         let template = self.environment.get_template(NAME).map_err(failed)?;
@@ -146,43 +174,77 @@ impl ChatTemplate {
             Err(error) => return Err(failed(error)),
         }
         // The engine writes whole strings only.
-        Ok(String::from_utf8_lossy(&output.bytes).into_owned())
+        let text = String::from_utf8_lossy(&output.bytes).into_owned();
+        if drops_all_texts(messages, &text) {
+            return Err(Error::TemplateDropsTexts {
+                file: self.file.clone(),
+            });
+        }
+        Ok(text)
     }
 }
 
-fn find(files: &ProcessorFiles<'_>) -> Result<(String, String)> {
-    if let Some(bytes) = &files.chat_template {
-        let file = files.name_of(CHAT_TEMPLATE);
-        return Ok((String::from_utf8_lossy(bytes).into_owned(), file));
+/// Runs what may recurse once for every few bytes of [`MAX_TEMPLATE_SOURCE_BYTES`].
+fn on_a_large_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    let mut run = Some(run);
+    let mut result = None;
+    std::thread::scope(|scope| {
+        let once = || result = run.take().map(|run| run());
+        let builder = std::thread::Builder::new().stack_size(COMPILE_STACK_BYTES);
+        // Where no thread can be had, it runs here.
+        if let Ok(thread) = builder.spawn_scoped(scope, once)
+            && let Err(panic) = thread.join()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    match (result, run) {
+        (Some(result), _) => result,
+        (None, Some(run)) => run(),
+        (None, None) => unreachable!("what ran has a result"),
     }
-    let holders = [
-        (CHAT_TEMPLATE_JSON, &files.chat_template_json),
-        (TOKENIZER_CONFIG, &files.tokenizer_config),
-    ];
-    for (name, bytes) in holders {
-        let Some(bytes) = bytes else { continue };
-        let file = files.name_of(name);
-        let json: serde_json::Value =
-            serde_json::from_slice(bytes).map_err(|source| Error::Json {
-                file: file.clone(),
-                source,
-            })?;
-        if let Some(source) = default_of(&json["chat_template"]) {
-            return Ok((source.to_owned(), file));
+}
+
+/// Whether messages hold texts, but what was written holds none of them.
+fn drops_all_texts(messages: &[TemplateMessage], written: &str) -> bool {
+    let mut texts = messages
+        .iter()
+        .flat_map(|message| message.content.texts())
+        .map(|text| text.trim_matches(is_python_space))
+        .filter(|text| !text.is_empty())
+        .peekable();
+    texts.peek().is_some() && !texts.any(|text| written.contains(text))
+}
+
+/// Refuses values that nest so deep, or have so many parts, that writing them would not end well.
+fn check_size(value: &Value) -> std::result::Result<(), minijinja::Error> {
+    fn parts(value: &Value, depth: usize, left: &mut usize) -> bool {
+        *left = left.saturating_sub(1);
+        if depth == 0 || *left == 0 {
+            return false;
+        }
+        let mut all = |value: &Value| parts(value, depth - 1, left);
+        match value.kind() {
+            ValueKind::Map => {
+                let mut keys = value.try_iter().into_iter().flatten();
+                keys.all(|key| value.get_item(&key).is_ok_and(|item| all(&item)))
+            }
+            ValueKind::Seq | ValueKind::Iterable => {
+                let mut items = value.try_iter().into_iter().flatten();
+                items.all(|item| all(&item))
+            }
+            // A namespace is an object without a kind of its own, and may hold itself.
+            ValueKind::Plain => false,
+            _ => true,
         }
     }
-    Ok((DEFAULT_TEMPLATE.to_owned(), "plm-processor".to_owned()))
-}
-
-/// A template, or the one named `default` in a list of them.
-fn default_of(field: &serde_json::Value) -> Option<&str> {
-    field.as_str().or_else(|| {
-        let named = field
-            .as_array()?
-            .iter()
-            .find(|entry| entry["name"] == "default")?;
-        named["template"].as_str()
-    })
+    if parts(value, MAX_DEPTH, &mut MAX_PARTS.clone()) {
+        return Ok(());
+    }
+    Err(minijinja::Error::new(
+        ErrorKind::InvalidOperation,
+        "a value nests too deep or is too large to be written",
+    ))
 }
 
 fn text_bytes(messages: &[TemplateMessage]) -> usize {
@@ -252,7 +314,26 @@ fn call_method(
             _ => {}
         }
     }
+    if let (Some(text), "format") = (value.as_str(), method) {
+        check_widths(text)?;
+    }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
+/// Refuses a format that pads a text to more than [`MAX_WIDTH`] characters.
+fn check_widths(format: &str) -> std::result::Result<(), minijinja::Error> {
+    let mut numbers = format.split(|c: char| !c.is_ascii_digit());
+    if numbers.any(|digits| {
+        digits
+            .parse()
+            .map_or(!digits.is_empty(), |n: usize| n > MAX_WIDTH)
+    }) {
+        return Err(minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            format!("a format may not pad to more than {MAX_WIDTH} characters"),
+        ));
+    }
+    Ok(())
 }
 
 fn raise_exception(message: &str) -> std::result::Result<Value, minijinja::Error> {
@@ -280,6 +361,7 @@ fn to_json(
         minijinja::Error::new(ErrorKind::InvalidOperation, "cannot write as JSON")
             .with_source(error)
     };
+    check_size(value)?;
     let indent = match indent.first() {
         Some(indent) => Some(*indent),
         None => options.get::<Option<usize>>("indent")?,

@@ -17,6 +17,9 @@ pub use stream::TextStream;
 /// characters its engine would give up silently and return other tokens.
 pub const MAX_WHITESPACE_RUN: usize = 100_000;
 
+/// Longest text that is cut into tokens; no model has positions for a fraction of it.
+pub const MAX_TEXT_BYTES: usize = 4 << 20;
+
 /// What to do with the names of special tokens that occur in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialTokens {
@@ -48,6 +51,11 @@ impl Tokenizer {
         if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
             return Err(failed("its decoder must be of type ByteLevel".into()));
         }
+        if inner.get_normalizer().is_some() {
+            return Err(failed(
+                "it changes texts by a `normalizer`, which must be null".into(),
+            ));
+        }
         // Both are for batches of training samples; a prompt is never cut or filled up here.
         inner.with_truncation(None).map_err(failed)?;
         inner.with_padding(None);
@@ -64,8 +72,14 @@ impl Tokenizer {
     /// Encodes a text; no token is put before or after it.
     ///
     /// # Errors
-    /// [`Error::WhitespaceRun`] and [`Error::Encode`].
+    /// [`Error::TextTooLong`], [`Error::WhitespaceRun`] and [`Error::Encode`].
     pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Error::TextTooLong {
+                length: text.len(),
+                max_length: MAX_TEXT_BYTES,
+            });
+        }
         let length = longest_whitespace_run(text);
         if length > MAX_WHITESPACE_RUN {
             return Err(Error::WhitespaceRun {

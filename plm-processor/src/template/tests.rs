@@ -1,3 +1,4 @@
+use super::source::DEFAULT_TEMPLATE;
 use super::*;
 
 fn template(source: &str) -> Result<ChatTemplate> {
@@ -131,4 +132,60 @@ fn recursion_without_end_is_refused() {
     let source = "{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}";
     let message = render(source, "").unwrap_err().to_string();
     assert!(message.contains("t.jinja fails: "), "{message}");
+}
+
+#[test]
+fn values_that_hold_themselves_or_nest_deep_are_not_written() {
+    for source in [
+        "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
+        "{% set ns = namespace() %}{% set ns.x = ns %}{{ [ns] | tojson }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(25000) %}{% set ns.x = [ns.x] %}\
+         {% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}\
+         {% endfor %}{{ ns.x }}",
+        "{{ '{:>3000000000}'.format('a') | length }}",
+    ] {
+        let error = render(source, "a").unwrap_err();
+        assert!(
+            matches!(error, Error::TemplateRender { .. }),
+            "{source}: {error}"
+        );
+    }
+    assert_eq!(render("{{ '{:>3}'.format('a') }} a", "a").unwrap(), "  a a");
+}
+
+#[test]
+fn the_longest_templates_are_compiled_on_a_small_stack() {
+    let fill = |part: &str| part.repeat(source::MAX_TEMPLATE_SOURCE_BYTES / part.len() - 9);
+    for source in [
+        format!("{{{{ 1{} }}}}", fill("+1")),
+        format!("{{{{ {}1 }}}}", fill("not ")),
+        format!("{{{{ 1{} }}}}", fill("|int")),
+        format!("{{% if 0 %}}{}{{% endif %}}", fill("{% elif 0 %}")),
+        format!(
+            "{{{{ {}1{} }}}}",
+            fill("(").split_at(8000).0,
+            ")".repeat(8000)
+        ),
+    ] {
+        // Whatever comes out, it comes back.
+        let _ = template(&source).and_then(|template| template.render(&said("a"), true));
+    }
+}
+
+#[test]
+fn a_template_that_drops_every_text_is_refused() {
+    let error = render("nothing", "Hello").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the chat template of t.jinja drops every text of the conversation; it is damaged, or made \
+         for another model"
+    );
+    assert_eq!(render("nothing", " \n").unwrap(), "nothing");
+}
+
+#[test]
+fn tools_are_none_as_in_the_reference() {
+    let source = "{% if tools is not none %}tools{% endif %}{{ messages[0].content[0].text }}";
+    assert_eq!(render(source, "a").unwrap(), "a");
 }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use plm_processor::{Conversation, EncodeOptions, Image, Processor};
+use plm_processor::{Conversation, EncodeOptions, Image, Processor, SpecialTokens};
 use proptest::prelude::*;
 
 use crate::{files, shared};
@@ -29,6 +29,17 @@ fn endless_white_space_is_refused_and_long_text_is_not() {
             start.elapsed()
         );
     }
+}
+
+#[test]
+fn a_text_that_no_model_has_positions_for_is_refused() {
+    let text = "a ".repeat(plm_processor::MAX_TEXT_BYTES / 2 + 1);
+    let error = shared().tokenizer().encode(&text, SpecialTokens::AsText);
+    let message = error.unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "a text has 4194306 bytes, more than 4194304; shorten it"
+    );
 }
 
 proptest! {
