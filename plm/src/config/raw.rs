@@ -310,6 +310,7 @@ impl RawVision {
                 "vision_config.model_args.{name} is {value}, which is not what it can be"
             ))
         };
+        let json = value.to_string();
         let size = || value.as_u64().map(|x| x as usize).ok_or_else(bad);
         let number = || value.as_f64().ok_or_else(bad);
         let flag = || value.as_bool().ok_or_else(bad);
@@ -354,7 +355,7 @@ impl RawVision {
             "num_classes" | "drop_rate" | "pos_drop_rate" | "patch_drop_rate"
             | "proj_drop_rate" | "attn_drop_rate" | "drop_path_rate" | "dynamic_img_size" => {}
             other => match FIXED_ARGS.iter().find(|(fixed, _)| *fixed == other) {
-                Some((_, expected)) if value.to_string() == *expected => {}
+                Some((_, expected)) if json == *expected => {}
                 Some((_, expected)) => {
                     return invalid(format!(
                         "vision_config.model_args.{other} is {value}; only {expected} is supported"
