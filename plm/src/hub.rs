@@ -91,16 +91,19 @@ fn bring(repo_id: &str, options: &HubOptions, scope: Scope) -> Result<Snapshot, 
         return cached(repo_id, &cache, options, scope);
     }
     let client = Client::new(repo_id, options)?;
-    match current_commit(&client, &options.revision) {
-        Ok(commit) => Fetch {
+    let fetched = current_commit(&client, &options.revision).and_then(|commit| {
+        let fetch = Fetch {
             repo_id,
             client: &client,
             cache: &cache,
             commit,
             options,
             scope,
-        }
-        .run(),
+        };
+        fetch.run()
+    });
+    match fetched {
+        Ok(snapshot) => Ok(snapshot),
         Err(error) if error.is_outage() => {
             let Ok(snapshot) = cached(repo_id, &cache, options, scope) else {
                 return Err(error);
@@ -109,6 +112,14 @@ fn bring(repo_id: &str, options: &HubOptions, scope: Scope) -> Result<Snapshot, 
             Ok(snapshot)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Passes over a note in the cache that could not be written, as in a cache that is shared and
+/// read-only; only offline use would miss it.
+fn note_failed(written: Result<(), HubError>) {
+    if let Err(error) = written {
+        tracing::warn!(%error, "the cache does not take a note");
     }
 }
 
@@ -224,7 +235,7 @@ impl Fetch<'_> {
         }
         // Last, so that an interrupted update leaves offline use with the last complete snapshot.
         if !names::is_commit(&self.options.revision) && !self.spares_complete_snapshot() {
-            self.cache.write_ref(&self.options.revision, &self.commit)?;
+            note_failed(self.cache.write_ref(&self.options.revision, &self.commit));
         }
         Ok(Snapshot {
             dir: self.cache.snapshot(&self.commit),
@@ -298,7 +309,7 @@ impl Fetch<'_> {
             Head::Found(remote) => Ok(Place::Remote(remote)),
             Head::Absent { known_repo } => {
                 if known_repo {
-                    self.cache.mark_absent(&self.commit, file)?;
+                    note_failed(self.cache.mark_absent(&self.commit, file));
                 }
                 Ok(Place::Absent)
             }

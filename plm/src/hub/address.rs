@@ -48,11 +48,16 @@ impl Origin {
             .host()
             .filter(|host| !host.is_empty())?
             .to_ascii_lowercase();
-        Some(Self {
-            https,
-            host,
-            port: uri.port_u16().unwrap_or(if https { 443 } else { 80 }),
-        })
+        // A port out of range must not become the usual one.
+        let written = uri.authority()?.as_str().rsplit_once(':');
+        let has_port = written.is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let port = match uri.port_u16() {
+            Some(port) => port,
+            None if has_port => return None,
+            None if https => 443,
+            None => 80,
+        };
+        Some(Self { https, host, port })
     }
 
     pub(super) fn is_loopback(&self) -> bool {
@@ -92,5 +97,6 @@ mod tests {
         assert!(!same("https://hub.example", "https://hub.example.org"));
         assert!(Origin::of("http://[::1]:80").unwrap().is_loopback());
         assert!(Origin::of("hub.example").is_none());
+        assert!(Origin::of("http://127.0.0.1:99999").is_none());
     }
 }

@@ -122,10 +122,13 @@ impl RepoCache {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                tracing::info!(lock = %path.display(), "waiting for another process that fetches the same file");
+                tracing::warn!(lock = %path.display(), "waiting for another process that fetches the same file");
                 file.lock().map_err(failed)?;
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(lock = %path.display(), %error, "fetching without a lock");
+            }
         }
         Ok(file)
     }
@@ -144,14 +147,14 @@ impl RepoCache {
             "{}blobs/{etag}",
             "../".repeat(2 + file.matches('/').count())
         );
-        if symlink(&target, &new).is_err() {
-            // File systems without links get a second copy, as Python does.
-            fs::copy(self.blob(etag), &new).map_err(failed)?;
-        }
-        fs::rename(&new, &pointer).map_err(|source| {
-            let _ = fs::remove_file(&new);
-            failed(source)
-        })
+        // File systems without links get a second copy, so that the blob stays for other commits.
+        symlink(&target, &new)
+            .or_else(|_| fs::copy(self.blob(etag), &new).map(drop))
+            .and_then(|()| fs::rename(&new, &pointer))
+            .map_err(|source| {
+                let _ = fs::remove_file(&new);
+                failed(source)
+            })
     }
 }
 
@@ -170,13 +173,16 @@ fn symlink(_target: &str, _link: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// A name that no other thread or process uses at the same time.
+/// A name that no other thread or process uses, not even one that was killed: containers give every
+/// process the same number.
 fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     format!(
-        "{}-{}",
+        "{}-{}-{}",
         std::process::id(),
+        since.as_nanos(),
         COUNT.fetch_add(1, Ordering::Relaxed)
     )
 }

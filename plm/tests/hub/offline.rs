@@ -121,3 +121,30 @@ fn an_outage_falls_back_to_the_last_complete_snapshot() {
     };
     assert_eq!(download(REPO, &offline).unwrap(), online);
 }
+
+#[test]
+fn an_outage_does_not_matter_where_the_commit_is_cached() {
+    let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
+    let online = options(&hub, cache.path());
+    let pinned = HubOptions {
+        revision: COMMIT.to_owned(),
+        ..online
+    };
+    let snapshot = download(REPO, &pinned).unwrap();
+    // As Python leaves a cache: nothing is known of files that were not asked for.
+    let repo = cache.path().join("models--owner--Tiny-PLM");
+    let _ = fs::remove_dir_all(repo.join(".no_exist"));
+    drop(hub);
+    assert_eq!(download(REPO, &pinned).unwrap(), snapshot);
+}
+
+#[test]
+fn notes_that_the_cache_does_not_take_do_no_harm() {
+    let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
+    let repo = cache.path().join("models--owner--Tiny-PLM");
+    fs::create_dir_all(&repo).unwrap();
+    for folder in [".no_exist", "refs"] {
+        fs::write(repo.join(folder), "no folder").unwrap();
+    }
+    download(REPO, &options(&hub, cache.path())).unwrap();
+}
