@@ -198,13 +198,19 @@ fn decode(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<Image> {
         let rgb = decoder.into_rgb8().map_err(|fault| failed(fault.into()))?;
         (width, height, rgb, orientation)
     } else {
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        reader.limits(decoder_limits(limits));
-        let mut decoder = reader
+        // The size first: what a decoder may take beside the pixels follows from it.
+        let reader = |pixels| {
+            let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+            reader.limits(decoder_limits(pixels));
+            reader
+        };
+        let (width, height) = reader(0)
+            .into_dimensions()
+            .map_err(|error| failed(error.into()))?;
+        check_size(width, height, name, limits)?;
+        let mut decoder = reader(u64::from(width) * u64::from(height))
             .into_decoder()
             .map_err(|error| failed(error.into()))?;
-        let (width, height) = decoder.dimensions();
-        check_size(width, height, name, limits)?;
 
         // Broken EXIF data is no reason to refuse the picture; the reference ignores it too.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -222,11 +228,11 @@ fn decode(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<Image> {
 }
 
 /// The second line of defence; [`check_size`] is the first and gives the better message.
-fn decoder_limits(limits: &DecodeLimits) -> Limits {
-    let mut decoder_limits = Limits::no_limits();
-    // 16-bit RGBA plus as much again for what a decoder keeps beside it.
-    decoder_limits.max_alloc = Some(limits.max_pixels.saturating_mul(16).saturating_add(1 << 20));
-    decoder_limits
+fn decoder_limits(pixels: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    // 16-bit RGBA plus as much again for what a decoder keeps beside it, and profiles.
+    limits.max_alloc = Some(pixels.saturating_mul(16).saturating_add(32 << 20));
+    limits
 }
 
 /// Refuses a picture that announces more pixels than the limits allow.
