@@ -11,6 +11,7 @@ use ::image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, L
 
 use crate::error::{Error, Result};
 use crate::jpeg::JpegDecoder;
+use crate::orientation::orientation;
 
 /// The formats that [`Image`] reads, for messages.
 pub const SUPPORTED_FORMATS: &str = "PNG, JPEG, WebP, BMP, GIF (first frame) and TIFF";
@@ -212,8 +213,14 @@ fn decode(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<Image> {
             .into_decoder()
             .map_err(|error| failed(error.into()))?;
 
-        // Broken EXIF data is no reason to refuse the picture; the reference ignores it too.
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        // A TIFF file has the tag among its own.
+        let orientation = if format == ImageFormat::Tiff {
+            decoder.orientation().unwrap_or(Orientation::NoTransforms)
+        } else {
+            let exif = decoder.exif_metadata().unwrap_or_default();
+            let xmp = decoder.xmp_metadata().unwrap_or_default();
+            orientation(exif.as_deref(), xmp.as_deref())
+        };
         let color = decoder.color_type();
         let mut samples = vec![0; decoder.total_bytes() as usize];
         decoder

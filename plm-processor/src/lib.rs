@@ -50,6 +50,7 @@ mod image;
 mod jpeg;
 mod medium;
 mod named_tokens;
+mod orientation;
 mod processor;
 mod prompt;
 mod resize;

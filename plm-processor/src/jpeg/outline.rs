@@ -3,6 +3,7 @@
 use image::metadata::Orientation;
 
 use super::JpegFault;
+use crate::orientation::orientation;
 
 /// How many scans a file may have.
 ///
@@ -14,6 +15,7 @@ pub(super) const MAX_SCANS: usize = 100;
 const START_OF_SCAN: u8 = 0xDA;
 const END_OF_IMAGE: u8 = 0xD9;
 const APP1: u8 = 0xE1;
+const XMP_HEADER: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
 /// What the segments of a complete file say.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ impl Outline {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, JpegFault> {
         let mut offset = 2;
         let mut first_scan = None;
-        let mut orientation = None;
+        let (mut exif, mut xmp) = (None, None);
         loop {
             let marker = next_marker(bytes, &mut offset)?;
             match marker {
@@ -42,11 +44,9 @@ impl Outline {
             }
             let data = segment(bytes, &mut offset)?;
             match marker {
-                // Broken EXIF data is no reason to refuse the picture.
-                APP1 if orientation.is_none() && first_scan.is_none() => {
-                    orientation = data
-                        .strip_prefix(b"Exif\0\0")
-                        .map(|exif| Orientation::from_exif_chunk(exif).unwrap_or(UPRIGHT));
+                APP1 if first_scan.is_none() => {
+                    exif = exif.or(data.strip_prefix(b"Exif\0\0"));
+                    xmp = xmp.or(data.strip_prefix(XMP_HEADER));
                 }
                 START_OF_SCAN => {
                     first_scan.get_or_insert(offset - data.len());
@@ -58,12 +58,10 @@ impl Outline {
         check_scans(&bytes[first_scan.unwrap_or(offset)..offset])?;
         Ok(Self {
             end: offset,
-            orientation: orientation.unwrap_or(UPRIGHT),
+            orientation: orientation(exif, xmp),
         })
     }
 }
-
-const UPRIGHT: Orientation = Orientation::NoTransforms;
 
 fn next_marker(bytes: &[u8], offset: &mut usize) -> Result<u8, JpegFault> {
     let start = *offset;
@@ -152,7 +150,10 @@ mod tests {
     #[test]
     fn a_file_with_its_end_marker_is_complete() {
         let outline = Outline::read(WHOLE).unwrap();
-        assert_eq!((outline.end, outline.orientation), (WHOLE.len(), UPRIGHT));
+        assert_eq!(
+            (outline.end, outline.orientation),
+            (WHOLE.len(), Orientation::NoTransforms)
+        );
     }
 
     #[test]
@@ -195,7 +196,10 @@ mod tests {
         let outline = Outline::read(&file).unwrap();
         assert_eq!(outline.orientation, Orientation::Rotate90);
         let broken = [&WHOLE[..2], &exif(9), &WHOLE[2..]].concat();
-        assert_eq!(Outline::read(&broken).unwrap().orientation, UPRIGHT);
+        assert_eq!(
+            Outline::read(&broken).unwrap().orientation,
+            Orientation::NoTransforms
+        );
     }
 
     #[test]

@@ -235,3 +235,32 @@ proptest! {
         let _ = Image::from_bytes_with(&bytes, &DecodeLimits { max_pixels: 1 << 20, ..Default::default() });
     }
 }
+
+#[test]
+fn a_tiff_file_is_turned_by_its_own_tag() {
+    // One directory: 2x1 grey pixels, one strip, to be turned by a quarter.
+    let entries: [(u16, u16, u32); 9] = [
+        (0x0100, 3, 2),
+        (0x0101, 3, 1),
+        (0x0102, 3, 8),
+        (0x0103, 3, 1),
+        (0x0106, 3, 1),
+        (0x0111, 4, 8),
+        (0x0112, 3, 6),
+        (0x0116, 3, 1),
+        (0x0117, 4, 2),
+    ];
+    let mut file = b"II\x2A\0\x0A\0\0\0".to_vec();
+    file.extend([10, 200]);
+    file.extend((entries.len() as u16).to_le_bytes());
+    for (tag, kind, value) in entries {
+        file.extend(tag.to_le_bytes());
+        file.extend(kind.to_le_bytes());
+        file.extend(1u32.to_le_bytes());
+        file.extend(value.to_le_bytes());
+    }
+    file.extend([0; 4]);
+    let image = Image::from_bytes(&file).expect("decodes");
+    assert_eq!(image.size_wh(), (1, 2));
+    assert_eq!(image.rgb(), [10, 10, 10, 200, 200, 200]);
+}
