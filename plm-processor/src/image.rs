@@ -1,5 +1,11 @@
 //! A decoded picture: 8-bit RGB, upright.
 
+mod bmp;
+mod gif;
+mod png;
+pub(crate) mod samples;
+mod tiff;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -7,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::image::metadata::Orientation;
-use ::image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use ::image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use crate::error::{Error, Result};
 use crate::jpeg::JpegDecoder;
@@ -184,62 +190,96 @@ fn decode(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<Image> {
         name: name.to_owned(),
         supported: SUPPORTED_FORMATS,
     };
-    let format = ::image::guess_format(bytes).map_err(|_| unknown())?;
-    let format_name = format_name(format).ok_or_else(unknown)?;
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::DecodeImage {
-        name: name.to_owned(),
-        format: format_name,
-        source,
+    let format = guessed_format(bytes).ok_or_else(unknown)?;
+    let source = Source {
+        bytes,
+        name,
+        format: format_name(format).ok_or_else(unknown)?,
+        limits,
     };
-    let (width, height, rgb, orientation) = if format == ImageFormat::Jpeg {
-        let decoder = JpegDecoder::new(bytes).map_err(|fault| failed(fault.into()))?;
-        let (width, height) = decoder.size_wh();
-        check_size(width, height, name, limits)?;
-        let orientation = decoder.orientation();
-        let rgb = decoder.into_rgb8().map_err(|fault| failed(fault.into()))?;
-        (width, height, rgb, orientation)
-    } else {
-        // The size first: what a decoder may take beside the pixels follows from it.
-        let reader = |pixels| {
-            let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-            reader.limits(decoder_limits(pixels));
-            reader
-        };
-        let (width, height) = reader(0)
-            .into_dimensions()
-            .map_err(|error| failed(error.into()))?;
-        check_size(width, height, name, limits)?;
-        let mut decoder = reader(u64::from(width) * u64::from(height))
-            .into_decoder()
-            .map_err(|error| failed(error.into()))?;
+    match format {
+        ImageFormat::Jpeg => decode_jpeg(&source),
+        ImageFormat::Png => png::decode(&source),
+        ImageFormat::Gif => gif::decode(&source),
+        ImageFormat::Tiff => tiff::decode(&source),
+        _ => decode_other(&source, format),
+    }
+}
 
-        // A TIFF file has the tag among its own.
-        let orientation = if format == ImageFormat::Tiff {
-            decoder.orientation().unwrap_or(Orientation::NoTransforms)
-        } else {
-            let exif = decoder.exif_metadata().unwrap_or_default();
-            let xmp = decoder.xmp_metadata().unwrap_or_default();
-            orientation(exif.as_deref(), xmp.as_deref())
-        };
-        let color = decoder.color_type();
-        let mut samples = vec![0; decoder.total_bytes() as usize];
-        decoder
-            .read_image(&mut samples)
-            .map_err(|error| failed(error.into()))?;
-        let rgb = to_rgb8(samples, color)
-            .ok_or_else(|| failed(format!("samples of type {color:?} are not supported").into()))?;
-        (width, height, rgb, orientation)
-    };
+/// A picture file before it is decoded.
+struct Source<'a> {
+    bytes: &'a [u8],
+    name: &'a str,
+    format: &'static str,
+    limits: &'a DecodeLimits,
+}
 
+impl Source<'_> {
+    fn failed(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::DecodeImage {
+            name: self.name.to_owned(),
+            format: self.format,
+            source: source.into(),
+        }
+    }
+
+    /// Refuses a picture without pixels, and one that is larger than the limits allow.
+    fn check_size(&self, width: u32, height: u32) -> Result<()> {
+        if width == 0 || height == 0 {
+            return Err(self.failed(format!("it is {width}x{height} pixels")));
+        }
+        check_size(width, height, self.name, self.limits)
+    }
+
+    /// How many bytes a decoder may take for a picture of this size.
+    ///
+    /// 16-bit RGBA, as much again for what a decoder keeps beside it, and something for metadata.
+    fn max_alloc(&self, width: u32, height: u32) -> u64 {
+        (u64::from(width) * u64::from(height))
+            .saturating_mul(16)
+            .saturating_add(32 << 20)
+    }
+}
+
+fn decode_jpeg(source: &Source<'_>) -> Result<Image> {
+    let decoder = JpegDecoder::new(source.bytes).map_err(|fault| source.failed(fault))?;
+    let (width, height) = decoder.size_wh();
+    source.check_size(width, height)?;
+    let orientation = decoder.orientation();
+    let rgb = decoder.into_rgb8().map_err(|fault| source.failed(fault))?;
     Image::upright(width, height, rgb, orientation)
 }
 
-/// The second line of defence; [`check_size`] is the first and gives the better message.
-fn decoder_limits(pixels: u64) -> Limits {
-    let mut limits = Limits::no_limits();
-    // 16-bit RGBA plus as much again for what a decoder keeps beside it, and profiles.
-    limits.max_alloc = Some(pixels.saturating_mul(16).saturating_add(32 << 20));
-    limits
+/// WebP files and bitmaps.
+fn decode_other(source: &Source<'_>, format: ImageFormat) -> Result<Image> {
+    let mut reader = ImageReader::with_format(Cursor::new(source.bytes), format);
+    reader.no_limits();
+    let mut decoder = reader
+        .into_decoder()
+        .map_err(|error| source.failed(error))?;
+    let (width, height) = decoder.dimensions();
+    source.check_size(width, height)?;
+
+    let exif = decoder.exif_metadata().ok().flatten();
+    let xmp = decoder.xmp_metadata().ok().flatten();
+    let orientation = orientation(exif.as_deref(), xmp.as_deref());
+    let color = decoder.color_type();
+    let channels = match color {
+        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => {
+            usize::from(color.channel_count())
+        }
+        _ => return Err(source.failed(format!("samples of type {color:?} are not supported"))),
+    };
+    // The area has been checked, and a pixel has at most four bytes.
+    let mut samples = vec![0; decoder.total_bytes() as usize];
+    decoder
+        .read_image(&mut samples)
+        .map_err(|error| source.failed(error))?;
+    let mut rgb = samples::to_rgb8(samples, channels);
+    if format == ImageFormat::Bmp {
+        bmp::truncate_16(source.bytes, &mut rgb);
+    }
+    Image::upright(width, height, rgb, orientation)
 }
 
 /// Refuses a picture that announces more pixels than the limits allow.
@@ -257,6 +297,14 @@ pub(crate) fn check_size(width: u32, height: u32, name: &str, limits: &DecodeLim
     Ok(())
 }
 
+fn guessed_format(bytes: &[u8]) -> Option<ImageFormat> {
+    match bytes.first_chunk() {
+        // TIFF files with offsets of eight bytes.
+        Some(b"II+\0" | b"MM\0+") => Some(ImageFormat::Tiff),
+        _ => ::image::guess_format(bytes).ok(),
+    }
+}
+
 fn format_name(format: ImageFormat) -> Option<&'static str> {
     match format {
         ImageFormat::Png => Some("PNG"),
@@ -267,34 +315,6 @@ fn format_name(format: ImageFormat) -> Option<&'static str> {
         ImageFormat::Tiff => Some("TIFF"),
         _ => None,
     }
-}
-
-/// Keeps the colour of every pixel and nothing else. `None` for float samples.
-fn to_rgb8(samples: Vec<u8>, color: ColorType) -> Option<Vec<u8>> {
-    match color {
-        ColorType::Rgb8 => Some(samples),
-        ColorType::L8 => Some(samples.iter().flat_map(|&grey| [grey; 3]).collect()),
-        ColorType::La8 => Some(samples.chunks_exact(2).flat_map(|la| [la[0]; 3]).collect()),
-        ColorType::Rgba8 => Some(
-            samples
-                .chunks_exact(4)
-                .flat_map(|rgba| [rgba[0], rgba[1], rgba[2]])
-                .collect(),
-        ),
-        ColorType::L16 => to_rgb8(high_bytes(&samples), ColorType::L8),
-        ColorType::La16 => to_rgb8(high_bytes(&samples), ColorType::La8),
-        ColorType::Rgb16 => Some(high_bytes(&samples)),
-        ColorType::Rgba16 => to_rgb8(high_bytes(&samples), ColorType::Rgba8),
-        _ => None,
-    }
-}
-
-/// Decoders hand out 16-bit samples in the machine's byte order.
-fn high_bytes(samples: &[u8]) -> Vec<u8> {
-    samples
-        .chunks_exact(2)
-        .map(|pair| (u16::from_ne_bytes([pair[0], pair[1]]) >> 8) as u8)
-        .collect()
 }
 
 /// Whether turning makes width of height.
@@ -326,23 +346,6 @@ mod tests {
     fn clones_share_their_pixels() {
         let image = Image::from_rgb8(1, 1, vec![1, 2, 3]).unwrap();
         assert!(std::ptr::eq(image.rgb(), image.clone().rgb()));
-    }
-
-    #[test]
-    fn sixteen_bit_samples_keep_their_high_byte() {
-        let samples: Vec<u8> = [0x12FFu16, 0x8000]
-            .iter()
-            .flat_map(|s| s.to_ne_bytes())
-            .collect();
-        assert_eq!(to_rgb8(samples, ColorType::La16), Some(vec![0x12; 3]));
-    }
-
-    #[test]
-    fn alpha_is_dropped_without_blending() {
-        assert_eq!(
-            to_rgb8(vec![9, 8, 7, 0], ColorType::Rgba8),
-            Some(vec![9, 8, 7])
-        );
     }
 
     #[test]

@@ -10,7 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::metadata::Orientation;
 use mozjpeg::{ColorSpace, DctMethod, Decompress};
 
+use crate::image::samples::cmyk_to_rgb;
 use outline::Outline;
+
+/// How many pixels all scans of a file may have together.
+///
+/// Every scan costs a pass over all blocks, about a nanosecond a pixel. The limit admits 18 scans,
+/// as many as the presets of libjpeg write, of the largest picture that the default
+/// [`DecodeLimits`](crate::DecodeLimits) admit.
+const MAX_SCANNED_PIXELS: u64 = 18 * 128_000_000;
 
 /// What is wrong with a JPEG file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,12 +26,6 @@ pub(crate) enum JpegFault {
     /// The file ends before its end marker.
     #[error("the file is cut short")]
     Truncated,
-    /// A marker was expected and something else found.
-    #[error("no marker at byte {offset}")]
-    NoMarker {
-        /// Where.
-        offset: usize,
-    },
     /// A segment claims to be shorter than the field that says so.
     #[error("the segment at byte {offset} has the length {length}, but 2 is the least")]
     SegmentLength {
@@ -37,6 +39,18 @@ pub(crate) enum JpegFault {
     TooManyScans {
         /// The limit.
         max: usize,
+    },
+    /// Decoding would take too many passes over too large a picture.
+    #[error(
+        "{scans} scans of {width}x{height} pixels are too much work; save the file again with fewer scans, or as baseline"
+    )]
+    TooMuchWork {
+        /// The scans of the file.
+        scans: usize,
+        /// Announced width.
+        width: u32,
+        /// Announced height.
+        height: u32,
     },
     /// The number of components belongs to no colour space.
     #[error("{count} components are neither grey, RGB nor CMYK; convert the file to one of these")]
@@ -56,6 +70,7 @@ pub(crate) enum JpegFault {
 pub(crate) struct JpegDecoder<'a> {
     decompress: Decompress<&'a [u8]>,
     orientation: Orientation,
+    scans: usize,
 }
 
 impl<'a> JpegDecoder<'a> {
@@ -72,6 +87,7 @@ impl<'a> JpegDecoder<'a> {
         Ok(Self {
             decompress,
             orientation: outline.orientation,
+            scans: outline.scans,
         })
     }
 
@@ -91,6 +107,16 @@ impl<'a> JpegDecoder<'a> {
 
     /// The pixels as stored: `[height, width, 3]`.
     pub(crate) fn into_rgb8(self) -> Result<Vec<u8>, JpegFault> {
+        let (width, height) = self.size_wh();
+        let pixels = u64::from(width) * u64::from(height);
+        // A single scan is bounded by the limits for the picture alone.
+        if self.scans > 1 && pixels.saturating_mul(self.scans as u64) > MAX_SCANNED_PIXELS {
+            return Err(JpegFault::TooMuchWork {
+                scans: self.scans,
+                width,
+                height,
+            });
+        }
         let decompress = self.decompress;
         match decompress.color_space() {
             ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => caught(|| read_cmyk(decompress)),
@@ -121,18 +147,10 @@ fn read_cmyk(decompress: Decompress<&[u8]>) -> std::io::Result<Vec<u8>> {
     Ok(rgb)
 }
 
-/// Colour without a profile, as the reference computes it.
-///
 /// Files hold CMYK inverted, as Adobe began to write it: 255 is no ink. The reference takes that
 /// for granted, whether the file says so or not.
-fn inverted_cmyk_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
-    [c, m, y].map(|light| k - times_in_255ths(255 - light, k))
-}
-
-/// `a * b / 255`, rounded.
-fn times_in_255ths(a: u8, b: u8) -> u8 {
-    let product = u32::from(a) * u32::from(b) + 128;
-    (((product >> 8) + product) >> 8) as u8
+fn inverted_cmyk_to_rgb(cmyk: [u8; 4]) -> [u8; 3] {
+    cmyk_to_rgb(cmyk.map(|light| 255 - light))
 }
 
 /// libjpeg leaves its code by unwinding with a message where it cannot go on.
@@ -161,16 +179,6 @@ mod tests {
         assert_eq!(inverted_cmyk_to_rgb([255; 4]), [255; 3]);
         assert_eq!(inverted_cmyk_to_rgb([255, 255, 255, 0]), [0; 3]);
         assert_eq!(inverted_cmyk_to_rgb([0, 255, 128, 255]), [0, 255, 128]);
-    }
-
-    #[test]
-    fn the_division_is_rounded_to_the_nearest() {
-        for a in 0..=255u8 {
-            for b in 0..=255u8 {
-                let exact = f64::from(a) * f64::from(b) / 255.0;
-                assert_eq!(times_in_255ths(a, b), exact.round() as u8, "{a} {b}");
-            }
-        }
     }
 
     #[test]

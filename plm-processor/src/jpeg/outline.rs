@@ -15,6 +15,7 @@ pub(super) const MAX_SCANS: usize = 100;
 const START_OF_SCAN: u8 = 0xDA;
 const END_OF_IMAGE: u8 = 0xD9;
 const APP1: u8 = 0xE1;
+const EXIF_HEADER: &[u8] = b"Exif\0\0";
 const XMP_HEADER: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
 /// What the segments of a complete file say.
@@ -24,6 +25,8 @@ pub(super) struct Outline {
     pub(super) end: usize,
     /// How the camera was held.
     pub(super) orientation: Orientation,
+    /// The number of scans.
+    pub(super) scans: usize,
 }
 
 impl Outline {
@@ -33,7 +36,7 @@ impl Outline {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, JpegFault> {
         let mut offset = 2;
         let mut first_scan = None;
-        let (mut exif, mut xmp) = (None, None);
+        let (mut exif, mut xmp): (Option<Vec<u8>>, _) = (None, None);
         loop {
             let marker = next_marker(bytes, &mut offset)?;
             match marker {
@@ -45,8 +48,12 @@ impl Outline {
             let data = segment(bytes, &mut offset)?;
             match marker {
                 APP1 if first_scan.is_none() => {
-                    exif = exif.or(data.strip_prefix(b"Exif\0\0"));
-                    xmp = xmp.or(data.strip_prefix(XMP_HEADER));
+                    if let Some(part) = data.strip_prefix(EXIF_HEADER) {
+                        // What does not fit into one segment goes on in the next.
+                        exif.get_or_insert_default().extend(part);
+                    } else if let Some(packet) = data.strip_prefix(XMP_HEADER) {
+                        xmp = Some(packet);
+                    }
                 }
                 START_OF_SCAN => {
                     first_scan.get_or_insert(offset - data.len());
@@ -55,32 +62,33 @@ impl Outline {
                 _ => {}
             }
         }
-        check_scans(&bytes[first_scan.unwrap_or(offset)..offset])?;
+        let scans = match first_scan {
+            Some(first) => 1 + further_scans(&bytes[first..offset])?,
+            None => 0,
+        };
         Ok(Self {
             end: offset,
-            orientation: orientation(exif, xmp),
+            orientation: orientation(exif.as_deref(), xmp),
+            scans,
         })
     }
 }
 
+/// Steps over anything that is no marker, as libjpeg does.
 fn next_marker(bytes: &[u8], offset: &mut usize) -> Result<u8, JpegFault> {
-    let start = *offset;
-    match bytes.get(start) {
-        None => return Err(JpegFault::Truncated),
-        Some(0xFF) => {}
-        Some(_) => return Err(JpegFault::NoMarker { offset: start }),
-    }
-    // Any number of fill bytes may stand before the marker's code.
-    while bytes.get(*offset) == Some(&0xFF) {
-        *offset += 1;
-    }
-    match bytes.get(*offset) {
-        None => Err(JpegFault::Truncated),
-        // A stuffed zero, which has a meaning within a scan only.
-        Some(0) => Err(JpegFault::NoMarker { offset: start }),
-        Some(marker) => {
+    loop {
+        let rest = bytes.get(*offset..).ok_or(JpegFault::Truncated)?;
+        let stray = rest.iter().position(|byte| *byte == 0xFF);
+        *offset += stray.ok_or(JpegFault::Truncated)?;
+        // Any number of fill bytes may stand before the marker's code.
+        while bytes.get(*offset) == Some(&0xFF) {
             *offset += 1;
-            Ok(*marker)
+        }
+        let code = *bytes.get(*offset).ok_or(JpegFault::Truncated)?;
+        *offset += 1;
+        // A stuffed zero has a meaning within a scan only.
+        if code != 0 {
+            return Ok(code);
         }
     }
 }
@@ -118,7 +126,7 @@ fn skip_entropy_coded(bytes: &[u8], offset: &mut usize) -> Result<(), JpegFault>
 
 /// Counts the marker wherever it stands behind the first scan: where a scan is damaged, libjpeg
 /// looks for the next marker on its own and could find some that this walk steps over.
-fn check_scans(behind_first: &[u8]) -> Result<(), JpegFault> {
+fn further_scans(behind_first: &[u8]) -> Result<usize, JpegFault> {
     let further = behind_first
         .windows(2)
         .filter(|pair| pair == &[0xFF, START_OF_SCAN])
@@ -127,7 +135,7 @@ fn check_scans(behind_first: &[u8]) -> Result<(), JpegFault> {
     if further >= MAX_SCANS {
         return Err(JpegFault::TooManyScans { max: MAX_SCANS });
     }
-    Ok(())
+    Ok(further)
 }
 
 #[cfg(test)]
@@ -174,11 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_between_segments_are_named_by_their_place() {
-        for bytes in [&[0xFF, 0xD8, 0x42][..], &[0xFF, 0xD8, 0xFF, 0]] {
-            let fault = Outline::read(bytes).unwrap_err();
-            assert_eq!(fault.to_string(), "no marker at byte 2");
+    fn bytes_between_segments_are_stepped_over() {
+        for stray in [&[0x42, 0][..], &[0xFF, 0], &[0xFF, 0xFF, 0, 0x42]] {
+            let file = [&WHOLE[..2], stray, &WHOLE[2..]].concat();
+            let outline = Outline::read(&file).unwrap();
+            assert_eq!((outline.end, outline.scans), (file.len(), 1), "{stray:?}");
         }
+        assert_eq!(
+            Outline::read(&[0xFF, 0xD8, 0x42]),
+            Err(JpegFault::Truncated)
+        );
     }
 
     #[test]
@@ -203,12 +216,41 @@ mod tests {
     }
 
     #[test]
+    fn exif_data_may_go_on_in_the_next_segment() {
+        let segment = exif(6);
+        // The directory is cut between the tag's number and its value.
+        let (head, tail) = segment[4..].split_at(22);
+        let part = |data: &[u8]| {
+            let length = [0xFF, APP1, 0, data.len() as u8 + 2];
+            [&length[..], data].concat()
+        };
+        let rest = [EXIF_HEADER, tail].concat();
+        let file = [&WHOLE[..2], &part(head), &part(&rest), &WHOLE[2..]].concat();
+        let outline = Outline::read(&file).unwrap();
+        assert_eq!(outline.orientation, Orientation::Rotate90);
+    }
+
+    #[test]
+    fn xmp_data_count_where_exif_data_say_nothing() {
+        let packet = [XMP_HEADER, b"<x tiff:Orientation=\"8\"/>"].concat();
+        let length = [0xFF, APP1, 0, packet.len() as u8 + 2];
+        let xmp = [&length[..], &packet].concat();
+        let file = [&WHOLE[..2], &xmp, &WHOLE[2..]].concat();
+        let outline = Outline::read(&file).unwrap();
+        assert_eq!(outline.orientation, Orientation::Rotate270);
+        let both = [&WHOLE[..2], &xmp, &exif(6), &WHOLE[2..]].concat();
+        let outline = Outline::read(&both).unwrap();
+        assert_eq!(outline.orientation, Orientation::Rotate90);
+    }
+
+    #[test]
     fn the_scans_are_counted() {
         let with_scans = |count: usize| {
             let scans = [0xFF, START_OF_SCAN, 0, 2, 1].repeat(count);
             [&WHOLE[..2], &scans, &[0xFF, END_OF_IMAGE]].concat()
         };
-        assert!(Outline::read(&with_scans(MAX_SCANS)).is_ok());
+        let outline = Outline::read(&with_scans(MAX_SCANS)).unwrap();
+        assert_eq!(outline.scans, MAX_SCANS);
         assert_eq!(
             Outline::read(&with_scans(MAX_SCANS + 1)),
             Err(JpegFault::TooManyScans { max: MAX_SCANS })

@@ -1,3 +1,5 @@
+mod reference;
+
 use std::io::Cursor;
 use std::time::{Duration, Instant};
 
@@ -120,6 +122,7 @@ fn a_bomb_is_refused_before_anything_is_allocated() {
     for (width, height) in [
         (30_000, 30_000),
         (2_000_000_000, 2_000_000_000),
+        (i32::MAX as u32, i32::MAX as u32),
         (100_000, 1),
     ] {
         let message = Image::from_bytes(&announcing_png(width, height))
@@ -128,7 +131,7 @@ fn a_bomb_is_refused_before_anything_is_allocated() {
         assert!(
             message.starts_with(&format!(
                 "the picture in memory is {width}x{height} pixels, more"
-            )) || message.starts_with("cannot decode the picture in memory as PNG: "),
+            )),
             "{message}"
         );
     }
@@ -165,6 +168,24 @@ fn a_size_that_lies_about_its_data_is_refused() {
     assert!(
         message.starts_with("cannot decode the picture in memory as PNG: "),
         "{message}"
+    );
+}
+
+#[test]
+fn a_picture_without_pixels_is_refused_by_name() {
+    let mut gif = encoded(ImageFormat::Gif);
+    gif[6..10].copy_from_slice(&[0; 4]);
+    // Behind the screen and its palette stands the frame, which has a size of its own.
+    let frame = gif.iter().position(|byte| *byte == b',').expect("a frame");
+    assert_eq!(
+        Image::from_bytes(&gif).expect("the frame counts").size_wh(),
+        (64, 48)
+    );
+    gif[frame + 5..frame + 9].copy_from_slice(&[0; 4]);
+    let message = Image::from_bytes(&gif).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "cannot decode the picture in memory as GIF: it is 0x0 pixels"
     );
 }
 
