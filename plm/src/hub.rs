@@ -20,6 +20,7 @@ mod address;
 mod answer;
 mod blob;
 mod cache;
+mod checksum;
 mod client;
 mod error;
 mod files;
@@ -52,8 +53,9 @@ pub struct Snapshot {
 /// stopped, and all weight files are known to exist before the first of them is fetched. Several
 /// processes may fetch the same repository at once.
 ///
-/// When the hub cannot be reached, a complete snapshot of an earlier call is returned, with a
-/// warning in the log. With [`HubOptions::offline`] no connection is made at all.
+/// When the hub cannot be reached before anything is fetched, the snapshot that the cache has of the
+/// revision is returned, with a warning in the log, if only optional files are missing. With
+/// [`HubOptions::offline`] no connection is made at all.
 ///
 /// # Errors
 /// [`HubError::Gated`], [`HubError::RepoNotFound`], [`HubError::RevisionNotFound`],
@@ -91,35 +93,47 @@ fn bring(repo_id: &str, options: &HubOptions, scope: Scope) -> Result<Snapshot, 
         return cached(repo_id, &cache, options, scope);
     }
     let client = Client::new(repo_id, options)?;
-    let fetched = current_commit(&client, &options.revision).and_then(|commit| {
-        let fetch = Fetch {
+    match current_commit(&client, &options.revision) {
+        Ok(commit) => Fetch {
             repo_id,
             client: &client,
             cache: &cache,
             commit,
             options,
             scope,
-        };
-        fetch.run()
-    });
-    match fetched {
-        Ok(snapshot) => Ok(snapshot),
-        Err(error) if error.is_outage() => {
-            let Ok(snapshot) = cached(repo_id, &cache, options, scope) else {
-                return Err(error);
-            };
-            tracing::warn!(%error, commit = snapshot.commit, "hub not reached, the cached snapshot is used");
-            Ok(snapshot)
         }
-        Err(error) => Err(error),
+        .run(),
+        Err(error) => instead_of(error, || cached(repo_id, &cache, options, scope)),
     }
+}
+
+/// The snapshot that the cache has, if the error is an outage; the error otherwise.
+fn instead_of(
+    error: HubError,
+    cached: impl FnOnce() -> Result<Snapshot, HubError>,
+) -> Result<Snapshot, HubError> {
+    if !error.is_outage() {
+        return Err(error);
+    }
+    let Ok(snapshot) = cached() else {
+        return Err(error);
+    };
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        commit = snapshot.commit,
+        "hub not reached, the cached snapshot is used"
+    );
+    Ok(snapshot)
 }
 
 /// Passes over a note in the cache that could not be written, as in a cache that is shared and
 /// read-only; only offline use would miss it.
 fn note_failed(written: Result<(), HubError>) {
     if let Err(error) = written {
-        tracing::warn!(%error, "the cache does not take a note");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the cache does not take a note"
+        );
     }
 }
 
@@ -152,30 +166,35 @@ fn cached(
     options: &HubOptions,
     scope: Scope,
 ) -> Result<Snapshot, HubError> {
-    let not_cached = |file: &str| HubError::NotCached {
-        repo: repo_id.to_owned(),
-        revision: options.revision.clone(),
-        file: file.to_owned(),
-        cache_dir: cache.root().to_owned(),
-    };
     let commit = if names::is_commit(&options.revision) {
         options.revision.clone()
     } else {
         cache
             .read_ref(&options.revision)?
-            .ok_or_else(|| not_cached(files::CONFIG))?
+            .ok_or_else(|| not_cached(repo_id, cache, options, files::CONFIG))?
     };
+    cached_commit(repo_id, cache, options, scope, commit)
+}
+
+/// The snapshot of `commit` as the cache has it.
+fn cached_commit(
+    repo_id: &str,
+    cache: &RepoCache,
+    options: &HubOptions,
+    scope: Scope,
+    commit: String,
+) -> Result<Snapshot, HubError> {
     let need = |file: &str| {
         if cache.has(&commit, file) {
             Ok(())
         } else {
-            Err(not_cached(file))
+            Err(not_cached(repo_id, cache, options, file))
         }
     };
     files::REQUIRED.into_iter().try_for_each(need)?;
     if scope == Scope::Whole && !cache.has(&commit, files::WEIGHTS) {
         if !cache.has(&commit, files::INDEX) {
-            return Err(not_cached(files::WEIGHTS));
+            return Err(not_cached(repo_id, cache, options, files::WEIGHTS));
         }
         for shard in files::shards(repo_id, &cache.pointer(&commit, files::INDEX))? {
             need(&shard)?;
@@ -185,6 +204,15 @@ fn cached(
         dir: cache.snapshot(&commit),
         commit,
     })
+}
+
+fn not_cached(repo_id: &str, cache: &RepoCache, options: &HubOptions, file: &str) -> HubError {
+    HubError::NotCached {
+        repo: repo_id.to_owned(),
+        revision: options.revision.clone(),
+        file: file.to_owned(),
+        cache_dir: cache.root().to_owned(),
+    }
 }
 
 /// One fetch whose commit is known.
@@ -206,18 +234,16 @@ enum Place {
 
 impl Fetch<'_> {
     fn run(self) -> Result<Snapshot, HubError> {
-        let mut wanted = Vec::new();
-        for file in files::REQUIRED {
-            if !self.want(file, &mut wanted)? {
-                return Err(self.missing(file));
+        let wanted = match self.wanted() {
+            Ok(wanted) => wanted,
+            // Only the same commit will do: the hub was there to say which one it is.
+            Err(error) => {
+                return instead_of(error, || {
+                    let commit = self.commit.clone();
+                    cached_commit(self.repo_id, self.cache, self.options, self.scope, commit)
+                });
             }
-        }
-        for file in files::OPTIONAL {
-            self.want(file, &mut wanted)?;
-        }
-        if self.scope == Scope::Whole && !self.want(files::WEIGHTS, &mut wanted)? {
-            self.want_shards(&mut wanted)?;
-        }
+        };
         let num_files = wanted.len();
         for (file_index, (file, remote)) in wanted.iter().enumerate() {
             let report = |bytes, total_bytes| {
@@ -241,6 +267,23 @@ impl Fetch<'_> {
             dir: self.cache.snapshot(&self.commit),
             commit: self.commit,
         })
+    }
+
+    /// The files that are not cached.
+    fn wanted(&self) -> Result<Vec<(String, RemoteFile)>, HubError> {
+        let mut wanted = Vec::new();
+        for file in files::REQUIRED {
+            if !self.want(file, &mut wanted)? {
+                return Err(self.missing(file));
+            }
+        }
+        for file in files::OPTIONAL {
+            self.want(file, &mut wanted)?;
+        }
+        if self.scope == Scope::Whole && !self.want(files::WEIGHTS, &mut wanted)? {
+            self.want_shards(&mut wanted)?;
+        }
+        Ok(wanted)
     }
 
     /// Whether the cache has weights for the revision that offline use would lose if the revision

@@ -2,9 +2,28 @@
 
 use ureq::http::Uri;
 
-/// The address without its query, which may hold a signature that opens the file to anyone.
-pub(super) fn without_query(url: &str) -> String {
-    url.split(['?', '#']).next().unwrap_or_default().to_owned()
+/// The address for a message: without its query, which may hold a signature that opens the file to
+/// anyone, and without user and password.
+pub(super) fn shown(url: &str) -> String {
+    without_user(without_query(url))
+}
+
+/// The address with dots in the place of user and password.
+///
+/// All that stands before the last `@` counts as such, for a password may have any character.
+pub(super) fn without_user(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, rest)) => format!("{scheme}...@{rest}"),
+        None => url.to_owned(),
+    }
+}
+
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// The address that `location` means on the page `base`.
@@ -86,6 +105,19 @@ mod tests {
             assert_eq!(join(base, location).as_deref(), Some(target));
         }
         assert_eq!(join(base, "file:///secret"), None);
+    }
+
+    #[test]
+    fn a_message_shows_neither_signature_nor_password() {
+        for (url, message) in [
+            ("https://a.example/f?signature=s@x", "https://a.example/f"),
+            ("https://u:p@a.example/f", "https://...@a.example/f"),
+            ("https://u:p/@x@a.example", "https://...@a.example"),
+            ("u:p@a.example", "...@a.example"),
+            ("a.example", "a.example"),
+        ] {
+            assert_eq!(shown(url), message);
+        }
     }
 
     #[test]

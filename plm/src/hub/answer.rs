@@ -4,6 +4,7 @@ use ureq::http::HeaderMap;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LOCATION};
 
 use super::address;
+use super::checksum::Checksum;
 use super::error::HubError;
 use super::names;
 
@@ -13,13 +14,13 @@ pub(super) struct RemoteFile {
     pub(super) commit: Option<String>,
     pub(super) etag: String,
     pub(super) size: Option<u64>,
-    /// The checksum of the contents, which large files have as their entity tag.
-    pub(super) sha256: Option<String>,
+    /// What the contents must match, where the entity tag tells.
+    pub(super) checksum: Option<Checksum>,
 }
 
 pub(super) fn bad_response(url: &str, reason: &str) -> HubError {
     HubError::BadResponse {
-        url: address::without_query(url),
+        url: address::shown(url),
         reason: reason.to_owned(),
     }
 }
@@ -71,9 +72,7 @@ pub(super) fn remote_file(
             "the X-Repo-Commit header is not a commit",
         ));
     }
-    let sha256 = linked
-        .is_some_and(|_| etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit()))
-        .then(|| etag.to_ascii_lowercase());
+    let checksum = Checksum::of_etag(&etag, linked.is_some());
     // The length that comes with a redirect is that of the redirect.
     let length = if is_final {
         number(headers, CONTENT_LENGTH.as_str())
@@ -84,8 +83,12 @@ pub(super) fn remote_file(
         commit,
         etag,
         size: number(headers, "x-linked-size").or(length),
-        sha256,
+        checksum,
     })
+}
+
+pub(super) fn has_etag(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-linked-etag") || headers.contains_key(ETAG)
 }
 
 pub(super) fn redirect_target(url: &str, headers: &HeaderMap) -> Result<String, HubError> {
@@ -130,7 +133,7 @@ mod tests {
         let headers = headers(&[("etag", "W/\"abc\""), ("content-length", "12")]);
         let file = remote_file("u", &headers, false).unwrap();
         assert_eq!(
-            (file.etag.as_str(), file.size, file.sha256),
+            (file.etag.as_str(), file.size, file.checksum),
             ("abc", None, None)
         );
         assert_eq!(remote_file("u", &headers, true).unwrap().size, Some(12));

@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::answer::RemoteFile;
 use super::cache::{self, RepoCache};
+use super::checksum::Checksum;
 use super::client::{Client, Contents};
 use super::error::HubError;
 
@@ -29,25 +28,30 @@ pub(super) fn fetch(
     report: Report<'_>,
 ) -> Result<(), HubError> {
     let blob = cache.blob(&remote.etag);
-    if !is_whole(&blob, remote.size) {
-        cache::make_parent(&blob)?;
-        let _lock = cache.lock(&remote.etag)?;
-        // Another process may have brought it while this one waited for the lock.
-        if !is_whole(&blob, remote.size) {
-            let part = cache.incomplete(&remote.etag);
-            Transfer {
-                client,
-                commit,
-                file,
-                remote,
-                part: &part,
-                report,
-            }
-            .run()?;
-            fs::rename(&part, &blob).map_err(|source| HubError::io("write", &blob, source))?;
-        }
+    if is_whole(&blob, remote.size) {
+        return cache.link(commit, file, &remote.etag);
     }
-    cache.link(commit, file, &remote.etag)
+    cache::make_parent(&blob)?;
+    let _lock = cache.lock(&remote.etag)?;
+    // Another process may have brought it while this one waited for the lock.
+    if cache.has(commit, file) {
+        return Ok(());
+    }
+    if is_whole(&blob, remote.size) {
+        return cache.link(commit, file, &remote.etag);
+    }
+    let part = cache.incomplete(&remote.etag);
+    Transfer {
+        client,
+        commit,
+        file,
+        remote,
+        part: &part,
+        report,
+    }
+    .run()?;
+    fs::rename(&part, &blob).map_err(|source| HubError::io("write", &blob, source))?;
+    cache.link_new(commit, file, &remote.etag)
 }
 
 fn is_whole(blob: &Path, size: Option<u64>) -> bool {
@@ -75,20 +79,8 @@ impl Transfer<'_> {
             .open(self.part)
             .map_err(|source| self.io(source))?;
         let resumed = self.complete(&mut part)?;
-        if !self.checksum_holds(&mut part)? {
-            self.restart(&mut part)?;
-            // What an earlier attempt left may be to blame, so the whole file gets one chance.
-            if resumed {
-                self.complete(&mut part)?;
-            }
-            if !resumed || !self.checksum_holds(&mut part)? {
-                self.restart(&mut part)?;
-                return Err(HubError::Corrupt {
-                    repo: self.client.repo().to_owned(),
-                    file: self.file.to_owned(),
-                    expected: self.remote.sha256.clone().unwrap_or_default(),
-                });
-            }
+        if let Some(checksum) = &self.remote.checksum {
+            self.check(checksum, &mut part, resumed)?;
         }
         part.sync_all().map_err(|source| self.io(source))
     }
@@ -182,26 +174,24 @@ impl Transfer<'_> {
         }
     }
 
-    fn checksum_holds(&self, part: &mut File) -> Result<bool, HubError> {
-        let Some(expected) = &self.remote.sha256 else {
-            return Ok(true);
-        };
-        part.seek(SeekFrom::Start(0))
-            .map_err(|source| self.io(source))?;
-        let mut sum = Sha256::new();
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            match part.read(&mut buffer).map_err(|source| self.io(source))? {
-                0 => break,
-                read => sum.update(&buffer[..read]),
-            }
+    /// Checks the whole part, and fetches it once more if what an earlier attempt left may be to
+    /// blame.
+    fn check(&self, checksum: &Checksum, part: &mut File, resumed: bool) -> Result<(), HubError> {
+        let mut holds = checksum.holds(part).map_err(|source| self.io(source))?;
+        if !holds && resumed {
+            self.restart(part)?;
+            self.complete(part)?;
+            holds = checksum.holds(part).map_err(|source| self.io(source))?;
         }
-        let found: String = sum
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Ok(found == *expected)
+        if holds {
+            return Ok(());
+        }
+        self.restart(part)?;
+        Err(HubError::Corrupt {
+            repo: self.client.repo().to_owned(),
+            file: self.file.to_owned(),
+            expected: checksum.digits().to_owned(),
+        })
     }
 
     fn restart(&self, part: &mut File) -> Result<(), HubError> {

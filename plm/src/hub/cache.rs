@@ -1,7 +1,7 @@
 //! One repository's part of the cache.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::HubError;
@@ -11,6 +11,8 @@ use super::names;
 pub(super) struct RepoCache {
     root: PathBuf,
     folder: String,
+    /// Makes a link to a target; a test plays a file system that cannot.
+    symlink: fn(&str, &Path) -> io::Result<()>,
 }
 
 impl RepoCache {
@@ -18,6 +20,7 @@ impl RepoCache {
         Self {
             root: root.to_owned(),
             folder: format!("models--{}", repo_id.replace('/', "--")),
+            symlink,
         }
     }
 
@@ -94,15 +97,8 @@ impl RepoCache {
             return Ok(());
         }
         make_parent(&path)?;
-        // Outside `refs/`, where every file counts as a revision.
-        let new = self.repo().join(format!(".ref-{}", unique()));
-        File::create(&new)
-            .and_then(|mut file| file.write_all(commit.as_bytes()))
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(|source| {
-                let _ = fs::remove_file(&new);
-                HubError::io("write", &path, source)
-            })
+        self.step_aside(&path, |new| fs::write(new, commit))
+            .map_err(|source| HubError::io("write", &path, source))
     }
 
     /// Waits until no other process or thread fetches the blob; free again when dropped.
@@ -133,29 +129,73 @@ impl RepoCache {
         Ok(file)
     }
 
-    /// Puts the blob into the snapshot under its file name.
+    /// Puts a blob into the snapshot under its file name.
+    ///
+    /// A file system without links gets a second copy, for another commit may use the blob too.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<(), HubError> {
+        self.place(commit, file, etag, |pointer| {
+            self.step_aside(pointer, |new| fs::copy(self.blob(etag), new).map(drop))
+        })
+    }
+
+    /// As [`RepoCache::link`], for a blob that has just been written.
+    ///
+    /// On a file system without links it moves into the snapshot, as Python does, so that weights
+    /// take their space once.
+    pub(super) fn link_new(&self, commit: &str, file: &str, etag: &str) -> Result<(), HubError> {
+        self.place(commit, file, etag, |pointer| {
+            fs::rename(self.blob(etag), pointer)
+        })
+    }
+
+    fn place(
+        &self,
+        commit: &str,
+        file: &str,
+        etag: &str,
+        without_links: impl Fn(&Path) -> io::Result<()>,
+    ) -> Result<(), HubError> {
         let pointer = self.pointer(commit, file);
         if pointer.is_file() {
             return Ok(());
         }
         make_parent(&pointer)?;
-        let failed = |source| HubError::io("write", &pointer, source);
-        // The step aside and the rename make the pointer appear whole, and replace a dead link.
-        let new = self.repo().join(format!(".pointer-{}", unique()));
         let target = format!(
             "{}blobs/{etag}",
             "../".repeat(2 + file.matches('/').count())
         );
-        // File systems without links get a second copy, so that the blob stays for other commits.
-        symlink(&target, &new)
-            .or_else(|_| fs::copy(self.blob(etag), &new).map(drop))
-            .and_then(|()| fs::rename(&new, &pointer))
-            .map_err(|source| {
+        let placed = match self.step_aside(&pointer, |new| (self.symlink)(&target, new)) {
+            Err(error) if may_lack_links(&error) => without_links(&pointer),
+            placed => placed,
+        };
+        placed.map_err(|source| HubError::io("write", &pointer, source))
+    }
+
+    /// Makes a new file under a name of its own and then calls it `path`, so that it appears whole
+    /// and replaces a dead link.
+    fn step_aside(&self, path: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+        // Outside `refs/` and `snapshots/`, where every file counts.
+        let new = self.repo().join(format!(".new-{}", unique()));
+        make(&new)
+            .and_then(|()| fs::rename(&new, path))
+            .inspect_err(|_| {
                 let _ = fs::remove_file(&new);
-                failed(source)
             })
     }
+}
+
+/// Whether a link that was not made may be one that the file system cannot make; each has its own
+/// error for that.
+fn may_lack_links(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+    )
 }
 
 #[cfg(unix)]
@@ -176,14 +216,13 @@ fn symlink(_target: &str, _link: &Path) -> io::Result<()> {
 /// A name that no other thread or process uses, not even one that was killed: containers give every
 /// process the same number.
 fn unique() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
+    use std::hash::{BuildHasher, RandomState};
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    // The hash of nothing under random keys is a random number.
     format!(
-        "{}-{}-{}",
-        std::process::id(),
+        "{:x}-{:016x}",
         since.as_nanos(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
+        RandomState::new().hash_one(())
     )
 }
 
@@ -232,6 +271,55 @@ mod tests {
         fs::write(cache.blob("tag"), "text").unwrap();
         cache.link("c0", "a.json", "tag").unwrap();
         assert!(cache.has("c0", "a.json"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_killed_process_left_does_not_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = RepoCache::new(dir.path(), "name");
+        make_parent(&cache.blob("tag")).unwrap();
+        fs::write(cache.blob("tag"), "text").unwrap();
+        for n in 0..64 {
+            let left = format!(".pointer-{}-{n}", std::process::id());
+            symlink("../../blobs/gone", &cache.repo().join(left)).unwrap();
+        }
+        cache.link("c0", "a.json", "tag").unwrap();
+        assert!(cache.has("c0", "a.json"));
+    }
+
+    #[test]
+    fn without_links_a_new_blob_moves_and_an_old_one_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = RepoCache {
+            // What Linux says of a FAT file system.
+            symlink: |_, _| Err(io::ErrorKind::PermissionDenied.into()),
+            ..RepoCache::new(dir.path(), "name")
+        };
+        let blob = cache.blob("tag");
+        make_parent(&blob).unwrap();
+        fs::write(&blob, "text").unwrap();
+        cache.link("c0", "a.json", "tag").unwrap();
+        assert!(blob.is_file());
+        cache.link_new("c1", "a.json", "tag").unwrap();
+        assert!(!blob.exists());
+        for commit in ["c0", "c1"] {
+            let pointer = cache.pointer(commit, "a.json");
+            assert!(pointer.symlink_metadata().unwrap().is_file());
+            assert_eq!(fs::read_to_string(pointer).unwrap(), "text");
+        }
+    }
+
+    #[test]
+    fn a_link_that_fails_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = RepoCache {
+            symlink: |_, new| fs::write(new, "half").and(Err(io::ErrorKind::StorageFull.into())),
+            ..RepoCache::new(dir.path(), "name")
+        };
+        let error = cache.link("c0", "a.json", "tag").unwrap_err();
+        assert!(matches!(error, HubError::DiskFull { .. }), "{error:?}");
+        assert_eq!(fs::read_dir(cache.repo()).unwrap().count(), 1);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, RANGE};
 use ureq::http::{HeaderValue, Response};
 use ureq::{Agent, Body, BodyReader};
 
-use super::address::{Origin, without_query};
+use super::address::{Origin, shown, without_user};
 use super::answer::{
-    RemoteFile, bad_response, content_range, error_code, number, redirect_target, remote_file, text,
+    RemoteFile, bad_response, content_range, error_code, has_etag, number, redirect_target,
+    remote_file, text,
 };
 use super::error::HubError;
 use super::names;
@@ -60,7 +61,9 @@ impl Client {
             .trim_end_matches('/')
             .to_owned();
         if Origin::of(&endpoint).is_none() || endpoint.contains(['?', '#', '@']) {
-            return Err(HubError::InvalidEndpoint { endpoint });
+            return Err(HubError::InvalidEndpoint {
+                endpoint: without_user(&endpoint),
+            });
         }
         let bearer = match options
             .token
@@ -146,6 +149,13 @@ impl Client {
                     url = target;
                     continue;
                 }
+                if !has_etag(headers) {
+                    let reason = format!(
+                        "it redirects to {} without an ETag, set HF_ENDPOINT to the address of the hub itself",
+                        shown(&target)
+                    );
+                    return Err(bad_response(&url, &reason));
+                }
             } else if status.as_u16() == 404
                 && !matches!(error_code(headers), "RepoNotFound" | "RevisionNotFound")
             {
@@ -219,7 +229,7 @@ impl Client {
             request = request.config().proxy(None).build();
         }
         request.call().map_err(|source| HubError::Network {
-            url: without_query(url),
+            url: shown(url),
             source: Box::new(source),
         })
     }
@@ -249,9 +259,13 @@ impl Client {
                     self.repo_not_found()
                 }
             }
+            (_, 429) => HubError::RateLimited { url: shown(url) },
+            (_, 403) if Origin::of(url) != Origin::of(&self.endpoint) => {
+                HubError::LinkRefused { url: shown(url) }
+            }
             _ => HubError::Http {
                 status,
-                url: without_query(url),
+                url: shown(url),
                 message: message
                     .chars()
                     .filter(|c| !c.is_control())

@@ -127,12 +127,12 @@ pub enum HubError {
         revision: String,
     },
 
-    /// The endpoint is not a web address.
+    /// The endpoint is not a web address, or holds a password.
     #[error(
         "`{endpoint}` is not a hub address: set HF_ENDPOINT to one such as https://huggingface.co"
     )]
     InvalidEndpoint {
-        /// What was given.
+        /// What was given, with dots in the place of user and password.
         endpoint: String,
     },
 
@@ -161,9 +161,9 @@ pub enum HubError {
         path: PathBuf,
     },
 
-    /// The shard index names something that is not a weight file inside the repository.
+    /// The shard index names something that is not a weight file in the folder of the index.
     #[error(
-        "the shard index of repository `{repo}` names `{}`, which is refused: shards are .safetensors files inside the repository",
+        "the shard index of repository `{repo}` names `{}`, which is refused: shards are .safetensors files beside the index",
         name.escape_debug()
     )]
     UnsafeShardName {
@@ -205,7 +205,7 @@ pub enum HubError {
 
     /// The contents are not those that the hub's checksum describes; they were thrown away.
     #[error(
-        "`{file}` of `{repo}` arrived damaged (its sha256 is not `{expected}`): run again to fetch it anew"
+        "`{file}` of `{repo}` arrived damaged (its checksum is not `{expected}`): run again to fetch it anew"
     )]
     Corrupt {
         /// The repository asked for.
@@ -236,6 +236,24 @@ pub enum HubError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+
+    /// The server takes no more requests from this address or account for a while.
+    #[error(
+        "{url} is not served for now, for there were too many requests (status 429): run again in a few minutes, or set HF_TOKEN, as accounts have a higher limit"
+    )]
+    RateLimited {
+        /// The address asked, without its query.
+        url: String,
+    },
+
+    /// The host of the contents, to which the hub redirects, refuses to send them.
+    #[error(
+        "{url} is refused by the host that the hub redirects to (status 403): run again for a fresh link, and check that no proxy or firewall blocks that host"
+    )]
+    LinkRefused {
+        /// The address asked, without its query.
+        url: String,
     },
 
     /// The server answered with an error that has no variant of its own.

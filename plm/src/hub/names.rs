@@ -49,9 +49,11 @@ pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Whether a name taken from an index is a weight file inside the repository.
+/// Whether a name taken from an index is a weight file in the folder of the index.
+///
+/// [`Weights`](crate::Weights) reads shards from that folder alone.
 pub(super) fn is_weight_file(name: &str) -> bool {
-    is_relative_path(name) && name.ends_with(".safetensors")
+    is_relative_path(name) && !name.contains('/') && name.ends_with(".safetensors")
 }
 
 /// Whether a commit or entity tag that a server sent is one plain file name.
@@ -131,11 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn weight_files_stay_inside_the_repository() {
+    fn weight_files_stand_beside_their_index() {
         assert!(is_weight_file("model-00001-of-00002.safetensors"));
-        assert!(is_weight_file("part/a.safetensors"));
         for bad in [
             "/a.safetensors",
+            "part/a.safetensors",
             "../a.safetensors",
             "a/../../b.safetensors",
             "C:\\a.safetensors",

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::address;
 use super::error::HubError;
 
 /// A function that is told how far a download is.
@@ -60,13 +61,16 @@ impl Default for HubOptions {
 }
 
 impl fmt::Debug for HubOptions {
-    /// Everything but the token, which must not reach a log.
+    /// Everything but the token and a password in the endpoint, which must not reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubOptions")
             .field("revision", &self.revision)
             .field("cache_dir", &self.cache_dir)
             .field("token", &self.token.as_ref().map(|_| "..."))
-            .field("endpoint", &self.endpoint)
+            .field(
+                "endpoint",
+                &self.endpoint.as_deref().map(address::without_user),
+            )
             .field("offline", &self.offline)
             .field("progress", &self.progress.is_some())
             .finish()
@@ -74,16 +78,21 @@ impl fmt::Debug for HubOptions {
 }
 
 impl HubOptions {
-    /// The options that the environment asks for, by the rules of Python's `huggingface_hub`.
+    /// The options that the environment asks for, in variables that Python's `huggingface_hub` reads
+    /// too.
     ///
     /// | variable | meaning |
     /// |---|---|
-    /// | `HF_HUB_CACHE` | the cache folder |
-    /// | `HF_HOME` | holds the cache as `hub` and the token as `token`; `~/.cache/huggingface` if unset |
-    /// | `HF_TOKEN` | the access token |
-    /// | `HF_TOKEN_PATH` | the file that holds the token, if `HF_TOKEN` is unset |
+    /// | `HF_HUB_CACHE` | the cache folder; `HUGGINGFACE_HUB_CACHE` is its older name |
+    /// | `HF_HOME` | holds the cache as `hub` and the token as `token`; `huggingface` in `XDG_CACHE_HOME` or in `~/.cache` if unset |
+    /// | `HF_TOKEN` | the access token; `HUGGING_FACE_HUB_TOKEN` is its older name |
+    /// | `HF_TOKEN_PATH` | the file that holds the token, if no variable does |
     /// | `HF_ENDPOINT` | the hub's address |
     /// | `HF_HUB_OFFLINE` | `1`, `true`, `yes` or `on`: use the cache only |
+    ///
+    /// A newer name wins over an older one, and an empty variable counts as unset. In a path, `~` at
+    /// the start is the user's folder; variables in it are left as they are. Line breaks in a token
+    /// are taken out.
     ///
     /// Proxies are those of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub fn from_env() -> Self {
@@ -96,11 +105,14 @@ impl HubOptions {
             let value = lookup(name)?.into_string().ok()?.trim().to_owned();
             Some(value).filter(|value| !value.is_empty())
         };
-        let token = text("HF_TOKEN").or_else(|| {
-            let path =
-                path(&lookup, "HF_TOKEN_PATH").or_else(|| Some(home(&lookup)?.join("token")))?;
-            read_token(&path)
-        });
+        let token_of = |name: &str| one_line(&lookup(name)?.into_string().ok()?);
+        let token = token_of("HF_TOKEN")
+            .or_else(|| token_of("HUGGING_FACE_HUB_TOKEN"))
+            .or_else(|| {
+                let path = path(&lookup, "HF_TOKEN_PATH")
+                    .or_else(|| Some(home(&lookup)?.join("token")))?;
+                read_token(&path)
+            });
         let offline = text("HF_HUB_OFFLINE").is_some_and(|value| {
             matches!(
                 value.to_ascii_lowercase().as_str(),
@@ -126,7 +138,9 @@ impl HubOptions {
 }
 
 fn default_cache_dir(lookup: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    path(lookup, "HF_HUB_CACHE").or_else(|| Some(home(lookup)?.join("hub")))
+    path(lookup, "HF_HUB_CACHE")
+        .or_else(|| path(lookup, "HUGGINGFACE_HUB_CACHE"))
+        .or_else(|| Some(home(lookup)?.join("hub")))
 }
 
 /// The folder that holds the token and, by default, the cache.
@@ -152,9 +166,15 @@ fn path(lookup: &impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBu
     }
 }
 
+/// The token in a text that an editor or a terminal may have broken into lines.
+fn one_line(text: &str) -> Option<String> {
+    let token = text.replace(['\r', '\n'], "").trim().to_owned();
+    Some(token).filter(|token| !token.is_empty())
+}
+
 fn read_token(path: &Path) -> Option<String> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Some(text.trim().to_owned()).filter(|token| !token.is_empty()),
+        Ok(text) => one_line(&text),
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
                 tracing::warn!(path = %path.display(), %error, "the token file cannot be read, no token is sent");
@@ -206,6 +226,14 @@ mod tests {
             Path::new("/u/c")
         );
         assert_eq!(
+            dir(&[("HF_HOME", "/h"), ("HUGGINGFACE_HUB_CACHE", "/o")]),
+            Path::new("/o")
+        );
+        assert_eq!(
+            dir(&[("HUGGINGFACE_HUB_CACHE", "/o"), ("HF_HUB_CACHE", "/c")]),
+            Path::new("/c")
+        );
+        assert_eq!(
             dir(&[(user, "/u"), ("HF_HOME", "")]),
             Path::new("/u/.cache/huggingface/hub")
         );
@@ -228,7 +256,12 @@ mod tests {
             ("HF_TOKEN_PATH", other.to_str().unwrap()),
         ];
         assert_eq!(options(&variables).token.as_deref(), Some("hf_path"));
-        let variables = [("HF_HOME", home), ("HF_TOKEN", " hf_variable ")];
+        let older = ("HUGGING_FACE_HUB_TOKEN", "hf_older");
+        assert_eq!(
+            options(&[("HF_HOME", home), older]).token.as_deref(),
+            Some("hf_older")
+        );
+        let variables = [older, ("HF_TOKEN", " hf_\r\nvariable\n ")];
         assert_eq!(options(&variables).token.as_deref(), Some("hf_variable"));
     }
 

@@ -1,12 +1,15 @@
 //! Downloads from a local server that plays the hub: `fetching` for what arrives and what is asked
-//! for, `without_weights` for what is left out, `refusals` for what goes wrong, `offline` for the cache on its own.
+//! for, `without_weights` for what is left out, `refusals` for what goes wrong,
+//! `offline` for the cache on its own, `shared_cache` for a cache that others use too.
 #![cfg(feature = "hub")]
 #![allow(missing_docs)]
 
 mod fetching;
+mod log;
 mod offline;
 mod refusals;
 mod server;
+mod shared_cache;
 mod without_weights;
 
 use std::collections::BTreeMap;

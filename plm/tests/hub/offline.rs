@@ -1,10 +1,12 @@
 //! The cache on its own.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use plm::hub::{HubError, HubOptions, download};
+use plm::hub::{HubError, HubOptions, download, download_config};
 use tempfile::tempdir;
 
+use crate::log::Warnings;
 use crate::server::{COMMIT, Hub, REPO};
 use crate::{options, sharded, single};
 
@@ -55,12 +57,11 @@ fn offline_names_the_shard_that_is_not_cached() {
     );
 }
 
-#[test]
-fn a_cache_that_python_filled_is_used() {
-    let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
-    let repo = cache.path().join("models--owner--Tiny-PLM");
+/// Puts what a checkpoint needs into the cache, without a word about files that do not exist.
+pub(crate) fn fill_as_python(cache: &Path) -> PathBuf {
+    let repo = cache.join("models--owner--Tiny-PLM");
     let snapshot = repo.join("snapshots").join(COMMIT);
-    for dir in ["refs", "blobs", ".no_exist"] {
+    for dir in ["refs", "blobs"] {
         fs::create_dir_all(repo.join(dir)).unwrap();
     }
     fs::create_dir_all(&snapshot).unwrap();
@@ -77,6 +78,13 @@ fn a_cache_that_python_filled_is_used() {
         #[cfg(not(unix))]
         fs::write(snapshot.join(file), file).unwrap();
     }
+    snapshot
+}
+
+#[test]
+fn a_cache_that_python_filled_is_used() {
+    let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
+    let snapshot = fill_as_python(cache.path());
     let offline = HubOptions {
         offline: true,
         ..options(&hub, cache.path())
@@ -123,28 +131,47 @@ fn an_outage_falls_back_to_the_last_complete_snapshot() {
 }
 
 #[test]
-fn an_outage_does_not_matter_where_the_commit_is_cached() {
+fn an_outage_leaves_a_commit_in_the_cache_usable() {
     let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
-    let online = options(&hub, cache.path());
+    let snapshot = fill_as_python(cache.path());
     let pinned = HubOptions {
         revision: COMMIT.to_owned(),
-        ..online
+        ..options(&hub, cache.path())
     };
-    let snapshot = download(REPO, &pinned).unwrap();
-    // As Python leaves a cache: nothing is known of files that were not asked for.
-    let repo = cache.path().join("models--owner--Tiny-PLM");
-    let _ = fs::remove_dir_all(repo.join(".no_exist"));
-    drop(hub);
-    assert_eq!(download(REPO, &pinned).unwrap(), snapshot);
+    for status in [500, 503] {
+        hub.state().broken = Some(status);
+        assert_eq!(download(REPO, &pinned).unwrap().dir, snapshot);
+        assert_eq!(download_config(REPO, &pinned).unwrap().dir, snapshot);
+    }
+    let nobody = HubOptions {
+        endpoint: Some("http://127.0.0.1:9".to_owned()),
+        ..pinned.clone()
+    };
+    assert_eq!(download(REPO, &nobody).unwrap().dir, snapshot);
+
+    fs::remove_file(snapshot.join("tokenizer.json")).unwrap();
+    let error = download(REPO, &pinned).unwrap_err();
+    assert!(
+        matches!(error, HubError::Http { status: 503, .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
-fn notes_that_the_cache_does_not_take_do_no_harm() {
+fn an_outage_of_one_optional_file_leaves_the_cached_commit_usable() {
     let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
-    let repo = cache.path().join("models--owner--Tiny-PLM");
-    fs::create_dir_all(&repo).unwrap();
-    for folder in [".no_exist", "refs"] {
-        fs::write(repo.join(folder), "no folder").unwrap();
-    }
-    download(REPO, &options(&hub, cache.path())).unwrap();
+    let snapshot = fill_as_python(cache.path());
+    hub.state().broken_file = Some(("special_tokens_map.json", 503));
+    let log = Warnings::default();
+    let found = log.of(|| download(REPO, &options(&hub, cache.path())));
+    assert_eq!(found.unwrap().dir, snapshot);
+    assert!(log.contain("the cached snapshot is used"));
+
+    // A commit that is not in the cache needs the hub.
+    hub.state().branch.1 = "f".repeat(40);
+    let error = download(REPO, &options(&hub, cache.path())).unwrap_err();
+    assert!(
+        matches!(error, HubError::Http { status: 503, .. }),
+        "{error:?}"
+    );
 }

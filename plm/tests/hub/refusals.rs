@@ -171,6 +171,7 @@ fn an_index_cannot_reach_outside_the_repository() {
         "../../../evil.safetensors",
         "/tmp/evil.safetensors",
         "a/../../evil.safetensors",
+        "part/evil.safetensors",
         "evil.sh",
     ] {
         let (hub, cache) = (Hub::new(small_files()), tempdir().unwrap());
@@ -182,7 +183,7 @@ fn an_index_cannot_reach_outside_the_repository() {
             error.to_string(),
             format!(
                 "the shard index of repository `owner/Tiny-PLM` names `{name}`, which is refused: shards are \
-                 .safetensors files inside the repository"
+                 .safetensors files beside the index"
             )
         );
         assert!(
@@ -210,6 +211,23 @@ fn damaged_contents_do_not_become_a_checkpoint() {
     assert!(!repo.join("refs").exists());
     hub.state().damage = false;
     download(REPO, &options(&hub, cache.path())).unwrap();
+}
+
+#[test]
+fn a_small_file_that_is_not_its_git_object_is_refused() {
+    let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
+    hub.state().damage_small = true;
+    let error = download(REPO, &options(&hub, cache.path())).unwrap_err();
+    assert!(
+        matches!(&error, HubError::Corrupt { file, .. } if file == "config.json"),
+        "{error:?}"
+    );
+    hub.state().damage_small = false;
+    let snapshot = download(REPO, &options(&hub, cache.path())).unwrap();
+    assert_eq!(
+        std::fs::read(snapshot.dir.join("config.json")).unwrap(),
+        single()["config.json"]
+    );
 }
 
 #[test]
@@ -253,7 +271,7 @@ fn ids_that_are_no_ids_are_refused_without_a_connection() {
 #[test]
 fn other_statuses_are_passed_on() {
     let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
-    for status in [429, 500] {
+    for status in [418, 500] {
         hub.state().broken = Some(status);
         let error = download(REPO, &options(&hub, cache.path())).unwrap_err();
         assert_eq!(
@@ -262,6 +280,88 @@ fn other_statuses_are_passed_on() {
                 "{}/{REPO}/resolve/main/config.json answered with status {status}",
                 hub.endpoint
             )
+        );
+    }
+}
+
+#[test]
+fn too_many_requests_and_a_refused_link_say_what_to_do() {
+    let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
+    hub.state().broken = Some(429);
+    let error = download(REPO, &options(&hub, cache.path())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}/{REPO}/resolve/main/config.json is not served for now, for there were too many requests (status 429): \
+             run again in a few minutes, or set HF_TOKEN, as accounts have a higher limit",
+            hub.endpoint
+        )
+    );
+    hub.state().broken = None;
+    hub.state().broken_cdn = Some(403);
+    let error = download(REPO, &options(&hub, cache.path())).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.ends_with(
+            "/blob/model.safetensors is refused by the host that the hub redirects to (status 403): run again for a \
+             fresh link, and check that no proxy or firewall blocks that host"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_hub_that_moved_names_its_new_address() {
+    let (hub, cache) = (Hub::new(single()), tempdir().unwrap());
+    hub.state().moved_to = Some("https://hub.example/x?signature=secret".to_owned());
+    let error = download(REPO, &options(&hub, cache.path())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}/{REPO}/resolve/main/config.json does not answer like a hub: it redirects to https://hub.example/x \
+             without an ETag, set HF_ENDPOINT to the address of the hub itself",
+            hub.endpoint
+        )
+    );
+}
+
+#[test]
+fn an_endpoint_with_a_password_is_refused_without_showing_it() {
+    let cache = tempdir().unwrap();
+    for endpoint in [
+        "https://user:SECRETPW@hub.example",
+        "https://user:SECRET/PW@hub.example",
+        "user:SECRETPW@hub.example",
+    ] {
+        let options = HubOptions {
+            cache_dir: Some(cache.path().to_owned()),
+            endpoint: Some(endpoint.to_owned()),
+            ..HubOptions::default()
+        };
+        assert!(!format!("{options:?}").contains("SECRET"));
+        let error = download(REPO, &options).unwrap_err();
+        assert!(
+            matches!(error, HubError::InvalidEndpoint { .. }),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains("...@hub.example`"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("SECRET"), "{error}");
+    }
+}
+
+#[test]
+fn a_port_that_is_none_is_refused() {
+    let cache = tempdir().unwrap();
+    for port in ["99999", "65536", ""] {
+        let options = HubOptions {
+            cache_dir: Some(cache.path().to_owned()),
+            endpoint: Some(format!("http://127.0.0.1:{port}")),
+            ..HubOptions::default()
+        };
+        let error = download(REPO, &options).unwrap_err();
+        assert!(
+            matches!(error, HubError::InvalidEndpoint { .. }),
+            "{error:?}"
         );
     }
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 pub(crate) const REPO: &str = "owner/Tiny-PLM";
@@ -48,11 +49,19 @@ pub(crate) struct State {
     pub(crate) accepted: bool,
     /// Answers every request with this status and no explanation.
     pub(crate) broken: Option<u16>,
+    /// Answers requests for this file with this status and no explanation.
+    pub(crate) broken_file: Option<(&'static str, u16)>,
+    /// The content network answers every request with this status.
+    pub(crate) broken_cdn: Option<u16>,
+    /// Sends every request to this address, without a word about the file.
+    pub(crate) moved_to: Option<String>,
     /// The content network stops after so many bytes of each answer.
     pub(crate) cut: Option<usize>,
     pub(crate) ignore_range: bool,
     /// The content network sends other bytes than those announced.
     pub(crate) damage: bool,
+    /// The hub does so for small files.
+    pub(crate) damage_small: bool,
     /// Added to the announced size of large files.
     pub(crate) lie: u64,
     log: Vec<Seen>,
@@ -72,9 +81,13 @@ impl Hub {
             gated: false,
             accepted: false,
             broken: None,
+            broken_file: None,
+            broken_cdn: None,
+            moved_to: None,
             cut: None,
             ignore_range: false,
             damage: false,
+            damage_small: false,
             lie: 0,
             log: Vec::new(),
         }));
@@ -98,10 +111,19 @@ impl Hub {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// The name that git gives to these contents.
+fn git_id(bytes: &[u8]) -> String {
+    let sum = Sha1::new()
+        .chain_update(format!("blob {}\0", bytes.len()))
+        .chain_update(bytes);
+    hex(&sum.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What goes back: status, headers, contents, and how much of the contents is really sent.
@@ -198,6 +220,14 @@ fn hub(state: &State, request: &Seen, cdn: &str) -> Answer {
     if let Some(status) = state.broken {
         return Answer::error(status, "");
     }
+    if let Some((file, status)) = state.broken_file
+        && request.file() == file
+    {
+        return Answer::error(status, "");
+    }
+    if let Some(target) = &state.moved_to {
+        return Answer::new(301, vec![("Location", target.clone())], vec![]);
+    }
     let authorization = request.header("authorization");
     if authorization.is_some_and(|value| value != format!("Bearer {TOKEN}")) {
         let message = "Invalid credentials in Authorization header".to_owned();
@@ -205,8 +235,11 @@ fn hub(state: &State, request: &Seen, cdn: &str) -> Answer {
     }
     let commit = &state.branch.1;
     if let Some(file) = request.path.strip_prefix("/api/resolve-cache/") {
-        let body = state.files[file].clone();
-        let etag = format!("W/\"{}\"", &sha256(&body)[..40]);
+        let mut body = state.files[file].clone();
+        let etag = format!("W/\"{}\"", git_id(&body));
+        if state.damage_small {
+            body[0] ^= 1;
+        }
         return Answer::new(
             200,
             vec![("ETag", etag), ("X-Repo-Commit", commit.clone())],
@@ -253,6 +286,9 @@ fn hub(state: &State, request: &Seen, cdn: &str) -> Answer {
 }
 
 fn cdn(state: &State, request: &Seen) -> Answer {
+    if let Some(status) = state.broken_cdn {
+        return Answer::error(status, "");
+    }
     let mut contents = state.files[request.file()].clone();
     if state.damage {
         contents[0] ^= 1;
