@@ -12,23 +12,10 @@ use std::path::{Path, PathBuf};
 
 use half::bf16;
 use plm::{Config, DeviceChoice};
+use plm_processor::special_token_names;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-
-/// Names of the special tokens in the order of their ids.
-const SPECIAL_TOKENS: [&str; 10] = [
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|image|>",
-    "<|video|>",
-    "<|reserved_special_token_2|>",
-    "<|reserved_special_token_3|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|reserved_special_token_4|>",
-    "<|eot_id|>",
-];
 
 /// Sizes of a model, as in the released configs.
 struct Size {
@@ -158,10 +145,7 @@ fn tokenizer(base: usize) -> Value {
     for id in 256..base {
         vocab.insert(format!("<filler {id}>"), json!(id));
     }
-    let names = SPECIAL_TOKENS.iter().map(|name| name.to_string());
-    let reserved = (5..251).map(|i| format!("<|reserved_special_token_{i}|>"));
-    let added: Vec<Value> = names
-        .chain(reserved)
+    let added: Vec<Value> = special_token_names()
         .enumerate()
         .map(|(i, content)| {
             json!({"id": base + i, "content": content, "single_word": false, "lstrip": false,

@@ -65,12 +65,16 @@ pub use error::{Error, Result};
 pub use files::ProcessorFiles;
 pub use grid::Grid;
 pub use image::{DecodeLimits, Image, SUPPORTED_FORMATS};
+pub use named_tokens::special_token_names;
 pub use processor::Processor;
 pub use prompt::{EncodeOptions, Media, MediaKind, MediaSize, Prompt, PromptSize};
 pub use resize::resize;
 pub use template::{MAX_TEMPLATE_BYTES, MAX_TEMPLATE_SOURCE_BYTES, MAX_TEMPLATE_STEPS};
 pub use tiles::{Normalization, Tiles, VisionInputType};
-pub use tokenizer::{MAX_TEXT_BYTES, MAX_WHITESPACE_RUN, SpecialTokens, TextStream, Tokenizer};
+pub use tokenizer::{
+    MAX_TEXT_BYTES, MAX_WHITESPACE_RUN, SpecialTokens, TextStream, Tokenizer,
+    model_of_tokenizer_json, tokenizer_json_of_model,
+};
 #[cfg(feature = "video")]
 pub use video::ContainerFault;
 pub use video::{

@@ -8,13 +8,37 @@ use crate::error::{Error, Result};
 use crate::files::{ProcessorFiles, TOKENIZER_CONFIG};
 
 /// Names and tokens of the released checkpoints.
-const RELEASED: [(&str, &str); 5] = [
+pub(crate) const RELEASED: [(&str, &str); 5] = [
     ("bos_token", "<|begin_of_text|>"),
     ("eos_token", "<|eot_id|>"),
     ("pad_token", "<|end_of_text|>"),
     ("image_token", "<|image|>"),
     ("video_token", "<|video|>"),
 ];
+
+/// Number of special tokens of the released checkpoints.
+pub(crate) const NUM_SPECIAL_TOKENS: usize = 256;
+
+/// The names of the released checkpoints' special tokens, in the order of their ids.
+///
+/// Meta's tokenizer has `<|reserved_special_token_1|>` where they have `<|video|>`.
+pub fn special_token_names() -> impl Iterator<Item = String> {
+    let first = [
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|image|>",
+        "<|video|>",
+        "<|reserved_special_token_2|>",
+        "<|reserved_special_token_3|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|reserved_special_token_4|>",
+        "<|eot_id|>",
+    ];
+    let others = (5..).map(|i| format!("<|reserved_special_token_{i}|>"));
+    let names = first.into_iter().map(str::to_owned).chain(others);
+    names.take(NUM_SPECIAL_TOKENS)
+}
 
 /// The tokens that `tokenizer_config.json` gives a name, such as `bos_token`; those of the released
 /// checkpoints where it gives none.

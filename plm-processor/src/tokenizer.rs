@@ -8,8 +8,10 @@ use tokenizers::{DecoderWrapper, Tokenizer as Inner};
 use crate::error::{Error, Result};
 
 mod stream;
+mod tiktoken;
 
 pub use stream::TextStream;
+pub use tiktoken::{model_of_tokenizer_json, tokenizer_json_of_model};
 
 /// Longest run of white space characters in a text.
 ///
@@ -231,6 +233,17 @@ fn byte_of_char(c: char) -> Option<u8> {
     }
 }
 
+/// The character that stands for a byte: the inverse of [`byte_of_char`].
+fn char_of_byte(byte: u8) -> char {
+    let code = match byte {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => u32::from(byte),
+        0x00..=0x20 => 0x100 + u32::from(byte),
+        0x7F..=0xA0 => 0x121 - 0x7F + u32::from(byte),
+        0xAD => 0x143,
+    };
+    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 fn longest_whitespace_run(text: &str) -> usize {
     let mut longest = 0;
     let mut current = 0;
@@ -250,6 +263,9 @@ mod tests {
         let mut bytes: Vec<u8> = ('\0'..='\u{200}').filter_map(byte_of_char).collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        for byte in 0..=255 {
+            assert_eq!(byte_of_char(char_of_byte(byte)), Some(byte));
+        }
         assert_eq!(byte_of_char('Ġ'), Some(b' '));
         assert_eq!(byte_of_char('Ċ'), Some(b'\n'));
     }

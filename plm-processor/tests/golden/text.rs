@@ -1,19 +1,48 @@
-use plm_processor::{SpecialTokens, Tokenizer};
+use std::path::Path;
+
+use plm_processor::{SpecialTokens, Tokenizer, model_of_tokenizer_json, tokenizer_json_of_model};
 
 use crate::{golden, json, numbers, processor, rows, text};
 
 #[test]
 fn every_string_has_the_ids_and_the_text_of_the_reference() {
     let Some(golden) = golden() else { return };
-    let processor = processor(&golden, "tinyL");
+    compare_strings(&golden, processor(&golden, "tinyL").tokenizer());
+}
+
+#[test]
+fn metas_tokenizer_model_gives_every_string_the_same_ids() {
+    let Some(golden) = golden() else { return };
+    let model = golden.join("models/tinyL_original/tokenizer.model");
+    let model = std::fs::read(model).expect("the file is readable");
+    let json = tokenizer_json_of_model(&model, "tokenizer.model").expect("converts");
+    let tokenizer = Tokenizer::from_bytes(&json, "tokenizer.json").expect("loads");
+    compare_strings(&golden, &tokenizer);
+    assert_eq!(
+        model_of_tokenizer_json(&json, "tokenizer.json").expect("converts"),
+        model
+    );
+}
+
+#[test]
+fn the_hugging_face_tokenizer_becomes_metas_to_the_byte() {
+    let Some(golden) = golden() else { return };
+    let model = golden.join("models/tinyL_original/tokenizer.model");
+    let json = golden.join("models/tinyL/tokenizer.json");
+    let json = std::fs::read(json).expect("the file is readable");
+    assert_eq!(
+        model_of_tokenizer_json(&json, "tokenizer.json").expect("converts"),
+        std::fs::read(model).expect("the file is readable")
+    );
+}
+
+fn compare_strings(golden: &Path, tokenizer: &Tokenizer) {
     let table = json(golden.join("tokenizer.json"));
     assert!(rows(&table, "rows").len() > 240);
     for row in rows(&table, "rows") {
-        let ids = processor
-            .tokenizer()
-            .encode(text(row, "text"), SpecialTokens::Parse);
+        let ids = tokenizer.encode(text(row, "text"), SpecialTokens::Parse);
         assert_eq!(ids.expect("encodes"), numbers(&row["ids"]), "{row}");
-        compare_decoding(processor.tokenizer(), row);
+        compare_decoding(tokenizer, row);
     }
 }
 
