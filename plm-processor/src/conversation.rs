@@ -99,6 +99,12 @@ impl Conversation {
         })
     }
 
+    /// Images and videos as they stand.
+    pub(crate) fn media(&self) -> impl Iterator<Item = &Content> {
+        self.contents()
+            .filter(|content| !matches!(content, Content::Text(_)))
+    }
+
     fn contents(&self) -> impl Iterator<Item = &Content> {
         self.messages.iter().flat_map(|message| &message.content)
     }

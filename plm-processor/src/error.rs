@@ -149,9 +149,46 @@ pub enum Error {
         value: String,
     },
 
+    /// A name that is neither `huggingface` nor `meta`.
+    #[error("unknown processing rules `{value}`; they are `huggingface` or `meta`")]
+    UnknownRules {
+        /// The name found.
+        value: String,
+    },
+
+    /// The texts of a sample with several pictures have another number of tags than pictures.
+    #[error("the texts have {found} `<image>` for {expected} pictures; give each picture one")]
+    TagMismatch {
+        /// Pictures and videos.
+        expected: usize,
+        /// Tags in what is not an answer.
+        found: usize,
+    },
+
+    /// Not even the first turn of a training sample fits.
+    #[error(
+        "the first turn has {num_tokens} tokens, but a sample may have {max_tokens}; use fewer tiles or a shorter text"
+    )]
+    SampleTooLong {
+        /// Tokens of the first turn.
+        num_tokens: usize,
+        /// The limit.
+        max_tokens: usize,
+    },
+
     /// `tokenizer.json` cannot be used.
     #[error("{file} is not a usable tokenizer: {source}")]
     Tokenizer {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A `tokenizer.json` says what Meta's `tokenizer.model` has no words for.
+    #[error("{file} cannot be said in Meta's tokenizer.model: {source}")]
+    NoTokenizerModel {
         /// The file.
         file: String,
         /// Why.

@@ -52,12 +52,23 @@ impl Default for DecodeLimits {
 /// Alpha is dropped (the colour under it shows), grey is replicated, of 16-bit samples the high
 /// byte is kept. JPEG files are decoded with libjpeg's arithmetic, so that their pixels too equal
 /// the reference's. Cloning is cheap: clones share the pixels.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Image {
     width: u32,
     height: u32,
     rgb: Arc<Vec<u8>>,
+    /// How it was turned after decoding.
+    turned: Orientation,
 }
+
+/// Pictures are equal if their pixels are, however they came to stand.
+impl PartialEq for Image {
+    fn eq(&self, other: &Self) -> bool {
+        self.size_wh() == other.size_wh() && self.rgb == other.rgb
+    }
+}
+
+impl Eq for Image {}
 
 impl Image {
     /// Reads a picture file; the format is told from its first bytes, not from its name.
@@ -122,6 +133,7 @@ impl Image {
             width,
             height,
             rgb: Arc::new(rgb),
+            turned: Orientation::NoTransforms,
         })
     }
 
@@ -132,16 +144,45 @@ impl Image {
         rgb: Vec<u8>,
         orientation: Orientation,
     ) -> Result<Self> {
-        let stored = Self::from_rgb8(width, height, rgb)?;
-        if orientation == Orientation::NoTransforms {
-            return Ok(stored);
+        let mut image = Self::from_rgb8(width, height, rgb)?.turn(orientation);
+        image.turned = orientation;
+        Ok(image)
+    }
+
+    /// The picture as its file stores it, before EXIF orientation was applied.
+    pub(crate) fn as_stored(&self) -> Self {
+        use Orientation::{Rotate90, Rotate270};
+        self.clone().turn(match self.turned {
+            Rotate90 => Rotate270,
+            Rotate270 => Rotate90,
+            // Half turns and mirrorings undo themselves.
+            other => other,
+        })
+    }
+
+    /// Width and height of the picture as its file stores it.
+    pub(crate) fn stored_size_wh(&self) -> (u32, u32) {
+        match swaps_sides(self.turned) {
+            true => (self.height, self.width),
+            false => self.size_wh(),
         }
-        let Some(buffer) = RgbImage::from_raw(width, height, stored.into_rgb()) else {
+    }
+
+    fn turn(self, orientation: Orientation) -> Self {
+        if orientation == Orientation::NoTransforms {
+            return self;
+        }
+        let Some(buffer) = RgbImage::from_raw(self.width, self.height, self.into_rgb()) else {
             unreachable!("the length of the buffer has been checked");
         };
         let mut picture = DynamicImage::ImageRgb8(buffer);
         picture.apply_orientation(orientation);
-        Self::from_rgb8(picture.width(), picture.height(), picture.into_bytes())
+        Self {
+            width: picture.width(),
+            height: picture.height(),
+            rgb: Arc::new(picture.into_bytes()),
+            turned: Orientation::NoTransforms,
+        }
     }
 
     fn into_rgb(self) -> Vec<u8> {
@@ -318,7 +359,6 @@ fn format_name(format: ImageFormat) -> Option<&'static str> {
 }
 
 /// Whether turning makes width of height.
-#[cfg(feature = "video")]
 pub(crate) fn swaps_sides(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     matches!(
@@ -340,6 +380,19 @@ mod tests {
         );
         assert!(Image::from_rgb8(0, 2, vec![]).is_err());
         assert!(Image::from_rgb8(u32::MAX, u32::MAX, vec![]).is_err());
+    }
+
+    #[test]
+    fn every_turn_is_undone() {
+        let stored = Image::from_rgb8(2, 3, (0..18).collect()).unwrap();
+        for code in 1..=8 {
+            let orientation = Orientation::from_exif(code).unwrap();
+            let rgb = stored.rgb().to_vec();
+            let upright = Image::upright(2, 3, rgb, orientation).unwrap();
+            assert_eq!(upright.as_stored(), stored, "{code}");
+            assert_eq!(upright.stored_size_wh(), (2, 3), "{code}");
+            assert_eq!(upright == stored, code == 1, "{code}");
+        }
     }
 
     #[test]

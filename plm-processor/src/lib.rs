@@ -49,6 +49,7 @@ mod guard;
 mod image;
 mod jpeg;
 mod medium;
+mod meta;
 mod named_tokens;
 mod orientation;
 mod processor;
@@ -65,11 +66,14 @@ pub use error::{Error, Result};
 pub use files::ProcessorFiles;
 pub use grid::Grid;
 pub use image::{DecodeLimits, Image, SUPPORTED_FORMATS};
+pub use meta::Rules;
 pub use named_tokens::special_token_names;
 pub use processor::Processor;
-pub use prompt::{EncodeOptions, Media, MediaKind, MediaSize, Prompt, PromptSize};
+pub use prompt::{EncodeOptions, Media, MediaKind, MediaSize, Prompt, PromptSize, TrainingPrompt};
 pub use resize::resize;
-pub use template::{MAX_TEMPLATE_BYTES, MAX_TEMPLATE_SOURCE_BYTES, MAX_TEMPLATE_STEPS};
+pub use template::{
+    DEFAULT_CHAT_TEMPLATE, MAX_TEMPLATE_BYTES, MAX_TEMPLATE_SOURCE_BYTES, MAX_TEMPLATE_STEPS,
+};
 pub use tiles::{Normalization, Tiles, VisionInputType};
 pub use tokenizer::{
     MAX_TEXT_BYTES, MAX_WHITESPACE_RUN, SpecialTokens, TextStream, Tokenizer,

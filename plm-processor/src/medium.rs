@@ -4,8 +4,10 @@ use crate::config::ProcessorConfig;
 use crate::error::Result;
 use crate::grid::Grid;
 use crate::image::Image;
+use crate::meta::{self, Rules};
 use crate::prompt::{MediaKind, MediaSize};
-use crate::tiles::{Tiles, VisionInputType};
+use crate::resize::resize;
+use crate::tiles::{Resize, Tiles, VisionInputType};
 use crate::video::{FramePosition, Video};
 
 /// How pictures are cut, after the options have been applied.
@@ -13,6 +15,7 @@ use crate::video::{FramePosition, Video};
 pub(crate) struct Cut {
     pub(crate) vision_input_type: VisionInputType,
     pub(crate) max_num_tiles: u32,
+    pub(crate) rules: Rules,
 }
 
 /// An image of a conversation, or the frames of a video that are shown.
@@ -26,7 +29,10 @@ impl Medium<'_> {
     pub(crate) fn size(&self, config: &ProcessorConfig, cut: Cut) -> MediaSize {
         match self {
             Self::Image(image) => {
-                let (width, height) = image.size_wh();
+                let (width, height) = match cut.rules {
+                    Rules::HuggingFace => image.size_wh(),
+                    Rules::Meta => image.stored_size_wh(),
+                };
                 let grid = match cut.vision_input_type {
                     VisionInputType::Vanilla => None,
                     VisionInputType::ThumbTile => Some(Grid::choose(
@@ -57,16 +63,31 @@ impl Medium<'_> {
 
     /// Resizes and cuts; a video is decoded for it.
     pub(crate) fn tiles(&self, config: &ProcessorConfig, cut: Cut) -> Result<Tiles> {
-        match (self, cut.vision_input_type) {
-            (Self::Image(image), VisionInputType::ThumbTile) => {
-                Tiles::thumb_tile(image, config.tile_size, cut.max_num_tiles)
+        match self {
+            Self::Image(image) => {
+                let image = match cut.rules {
+                    Rules::HuggingFace => (*image).clone(),
+                    Rules::Meta => image.as_stored(),
+                };
+                let resize: Resize = match cut.rules {
+                    Rules::HuggingFace => resize,
+                    Rules::Meta => meta::resize_picture,
+                };
+                match cut.vision_input_type {
+                    VisionInputType::ThumbTile => {
+                        Tiles::thumb_tile_by(&image, config.tile_size, cut.max_num_tiles, resize)
+                    }
+                    VisionInputType::Vanilla => Tiles::vanilla_by(&image, config.tile_size, resize),
+                }
             }
-            (Self::Image(image), VisionInputType::Vanilla) => {
-                Tiles::vanilla(image, config.tile_size)
-            }
-            (Self::Video(video, frames), _) => {
+            Self::Video(video, frames) => {
                 let size = config.frame_size;
-                let tiles = video.map_frames(frames, |frame| Tiles::vanilla(&frame, size))?;
+                let resize: Resize = match cut.rules {
+                    Rules::HuggingFace => resize,
+                    Rules::Meta => meta::resize_frame,
+                };
+                let tiles =
+                    video.map_frames(frames, |frame| Tiles::vanilla_by(&frame, size, resize))?;
                 Ok(Tiles::joined(&tiles, size))
             }
         }

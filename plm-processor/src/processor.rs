@@ -8,10 +8,15 @@ use crate::error::{Error, Result};
 use crate::files::{ProcessorFiles, TOKENIZER};
 use crate::guard::Guard;
 use crate::medium::{Cut, Medium};
+use crate::meta::{Placement, Rules};
 use crate::named_tokens::named_tokens;
 use crate::prompt::{EncodeOptions, Media, MediaKind, MediaSize, Prompt, PromptSize};
 use crate::template::{ChatTemplate, TemplateContent, TemplateMessage, TemplatePart};
+use crate::tiles::VisionInputType;
 use crate::tokenizer::{Piece, SpecialTokens, Tokenizer};
+use crate::video::{FrameRule, FrameSampling, META_MAX_FRAMES};
+
+mod dialog;
 
 /// The processor of a checkpoint: its settings, chat template and tokenizer.
 pub struct Processor {
@@ -125,33 +130,38 @@ impl Processor {
     /// [`Error::EmptyConversation`], [`Error::Video`], [`Error::PlaceholderMismatch`],
     /// [`Error::InvalidConfig`] for the options, and the errors of template, tokenizer and resize.
     pub fn encode(&self, conversation: &Conversation, options: &EncodeOptions) -> Result<Prompt> {
-        let cut = self.cut(options)?;
-        let mut media = Vec::new();
-        let mut tiled = |medium: Medium<'_>, size: &MediaSize, start: usize| {
-            media.push(Media {
-                kind: size.kind,
-                tiles: medium.tiles(&self.config, cut)?,
-                frames: medium.into_frames(),
-                normalization: match size.kind {
-                    MediaKind::Image => self.config.image_normalization,
-                    MediaKind::Video => self.config.video_normalization,
-                },
-                positions: start..start + size.num_tokens,
-                size_wh: size.size_wh,
-            });
-            Ok(())
+        let cut = self.cut(conversation, options)?;
+        let mut prompt = Prompt {
+            token_ids: Vec::new(),
+            media: Vec::new(),
         };
-        let mut token_ids = Vec::new();
         for part in self.layout(conversation, options, cut)? {
-            match part {
-                Part::Token(id) => token_ids.push(id),
-                Part::Medium(id, medium, size) => {
-                    tiled(medium, &size, token_ids.len())?;
-                    token_ids.resize(token_ids.len() + size.num_tokens, id);
-                }
+            self.append(&mut prompt, part, cut)?;
+        }
+        Ok(prompt)
+    }
+
+    /// Adds a token, or a medium's tokens and tiles.
+    fn append(&self, prompt: &mut Prompt, part: Part<'_>, cut: Cut) -> Result<()> {
+        match part {
+            Part::Token(id) => prompt.token_ids.push(id),
+            Part::Medium(id, medium, size) => {
+                let start = prompt.token_ids.len();
+                prompt.token_ids.resize(start + size.num_tokens, id);
+                prompt.media.push(Media {
+                    kind: size.kind,
+                    tiles: medium.tiles(&self.config, cut)?,
+                    frames: medium.into_frames(),
+                    normalization: match size.kind {
+                        MediaKind::Image => self.config.image_normalization,
+                        MediaKind::Video => self.config.video_normalization,
+                    },
+                    positions: start..prompt.token_ids.len(),
+                    size_wh: size.size_wh,
+                });
             }
         }
-        Ok(Prompt { token_ids, media })
+        Ok(())
     }
 
     /// Counts what [`Processor::encode`] would give, exactly, without resizing anything.
@@ -163,7 +173,7 @@ impl Processor {
         conversation: &Conversation,
         options: &EncodeOptions,
     ) -> Result<PromptSize> {
-        let cut = self.cut(options)?;
+        let cut = self.cut(conversation, options)?;
         let mut size = PromptSize {
             prompt_tokens: 0,
             text_tokens: 0,
@@ -180,16 +190,35 @@ impl Processor {
         Ok(size)
     }
 
-    fn cut(&self, options: &EncodeOptions) -> Result<Cut> {
+    fn cut(&self, conversation: &Conversation, options: &EncodeOptions) -> Result<Cut> {
         if let Some(max_num_tiles) = options.max_num_tiles {
             self.config
                 .check_max_num_tiles("the options", max_num_tiles)?;
         }
-        Ok(Cut {
-            vision_input_type: options
+        let vision_input_type = match options.rules {
+            // Meta's code tiles a picture only when it is the only one.
+            Rules::Meta if conversation.images().nth(1).is_some() => VisionInputType::Vanilla,
+            _ => options
                 .vision_input_type
                 .unwrap_or(self.config.vision_input_type),
+        };
+        Ok(Cut {
+            vision_input_type,
             max_num_tiles: options.max_num_tiles.unwrap_or(self.config.max_num_tiles),
+            rules: options.rules,
+        })
+    }
+
+    /// Which frames of a video are shown, unless the video itself says so.
+    fn sampling(&self, options: &EncodeOptions) -> FrameSampling {
+        options.frame_sampling.unwrap_or(match options.rules {
+            Rules::HuggingFace => self.config.frame_sampling,
+            Rules::Meta => FrameSampling {
+                rule: FrameRule::Meta {
+                    max_frames: META_MAX_FRAMES,
+                },
+                ..self.config.frame_sampling
+            },
         })
     }
 
@@ -200,12 +229,15 @@ impl Processor {
         options: &EncodeOptions,
         cut: Cut,
     ) -> Result<Vec<Part<'c>>> {
+        if options.rules == Rules::Meta {
+            let turns = self.dialog(conversation, options, cut, Placement::Answering)?;
+            return Ok(turns.into_iter().flat_map(|(parts, _)| parts).collect());
+        }
         let ids = self.unexpanded(conversation, options)?;
-        let sampling = options.frame_sampling;
-        let sampling = sampling.as_ref().unwrap_or(&self.config.frame_sampling);
+        let sampling = self.sampling(options);
         let mut images = conversation.images().map(Medium::Image);
         let mut videos = conversation.videos().map(|video| {
-            let frames = video.positions(sampling)?;
+            let frames = video.positions(&sampling)?;
             Ok::<_, Error>(Medium::Video(video, frames))
         });
         self.check_count(&self.image, &ids, conversation.images().count())?;
@@ -324,6 +356,15 @@ impl std::fmt::Debug for Processor {
 enum Part<'c> {
     Token(u32),
     Medium(u32, Medium<'c>, MediaSize),
+}
+
+impl Part<'_> {
+    fn num_tokens(&self) -> usize {
+        match self {
+            Self::Token(_) => 1,
+            Self::Medium(_, _, size) => size.num_tokens,
+        }
+    }
 }
 
 /// Every text of a conversation that its author chose.

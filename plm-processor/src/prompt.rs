@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::grid::Grid;
+use crate::meta::Rules;
 use crate::tiles::{Normalization, Tiles, VisionInputType};
 use crate::video::{FramePosition, FrameSampling};
 
@@ -15,6 +16,9 @@ pub struct EncodeOptions {
     pub max_num_tiles: Option<u32>,
     /// Which frames of a video are shown, unless the video itself says so.
     pub frame_sampling: Option<FrameSampling>,
+    /// Whose rules make the prompt: how pictures and frames are resized, which frames are shown,
+    /// and how the texts are joined.
+    pub rules: Rules,
     /// Whether names of special tokens in the conversation's texts become special tokens, as in
     /// the reference. Off, they stay text.
     pub parse_special: bool,
@@ -28,6 +32,7 @@ impl Default for EncodeOptions {
             vision_input_type: None,
             max_num_tiles: None,
             frame_sampling: None,
+            rules: Rules::HuggingFace,
             parse_special: false,
             add_generation_prompt: true,
         }
@@ -82,6 +87,18 @@ impl Prompt {
     pub fn num_tiles(&self) -> usize {
         self.media.iter().map(|media| media.tiles.len()).sum()
     }
+}
+
+/// A conversation that a model is trained on.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TrainingPrompt {
+    /// The ids and media.
+    pub prompt: Prompt,
+    /// Where the answers stand, which are to be learnt: header, text and the end of the turn.
+    pub answers: Vec<Range<usize>>,
+    /// Turns at the end that the limit left no room for.
+    pub turns_left_out: usize,
 }
 
 /// An image or video of a prompt.

@@ -13,7 +13,7 @@ use crate::files::ProcessorFiles;
 
 mod source;
 
-pub use source::MAX_TEMPLATE_SOURCE_BYTES;
+pub use source::{DEFAULT_CHAT_TEMPLATE, MAX_TEMPLATE_SOURCE_BYTES};
 
 /// Steps that a template may take for one conversation.
 pub const MAX_TEMPLATE_STEPS: u64 = 10_000_000;

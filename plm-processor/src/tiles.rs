@@ -78,6 +78,9 @@ impl Normalization {
     }
 }
 
+/// Resizes a picture to a width and a height.
+pub(crate) type Resize = fn(&Image, u32, u32) -> Result<Image>;
+
 /// Square tiles of one picture or video, 8 bits a sample.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tiles {
@@ -96,6 +99,16 @@ impl Tiles {
     /// # Errors
     /// [`Error::Resize`] when `tile_size` is 0.
     pub fn thumb_tile(image: &Image, tile_size: u32, max_num_tiles: u32) -> Result<Self> {
+        Self::thumb_tile_by(image, tile_size, max_num_tiles, resize)
+    }
+
+    /// As [`thumb_tile`](Self::thumb_tile), resized by other rules.
+    pub(crate) fn thumb_tile_by(
+        image: &Image,
+        tile_size: u32,
+        max_num_tiles: u32,
+        resize: Resize,
+    ) -> Result<Self> {
         let grid = Grid::choose(image.width(), image.height(), tile_size, max_num_tiles);
         let mut tiles = Self::with_capacity(Some(grid), tile_size, grid.len() + 1);
         let thumbnail = resize(image, tile_size, tile_size)?;
@@ -114,6 +127,11 @@ impl Tiles {
     /// # Errors
     /// [`Error::Resize`] when `tile_size` is 0.
     pub fn vanilla(image: &Image, tile_size: u32) -> Result<Self> {
+        Self::vanilla_by(image, tile_size, resize)
+    }
+
+    /// As [`vanilla`](Self::vanilla), resized by other rules.
+    pub(crate) fn vanilla_by(image: &Image, tile_size: u32, resize: Resize) -> Result<Self> {
         let mut tiles = Self::with_capacity(None, tile_size, 1);
         tiles.push_from(&resize(image, tile_size, tile_size)?, 0, 0);
         Ok(tiles)

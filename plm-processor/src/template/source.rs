@@ -12,7 +12,7 @@ use crate::files::{
 pub const MAX_TEMPLATE_SOURCE_BYTES: usize = 16 << 10;
 
 /// Writes what the template of the released checkpoints writes, for checkpoints without one.
-pub(super) const DEFAULT_TEMPLATE: &str = include_str!("../default_template.jinja");
+pub const DEFAULT_CHAT_TEMPLATE: &str = include_str!("../default_template.jinja");
 
 /// Finds the template in the reference's order: the field of `processor_config.json`, else
 /// `chat_template.json`, else `chat_template.jinja`. The field of `tokenizer_config.json`, which
@@ -34,7 +34,7 @@ pub(super) fn find(files: &ProcessorFiles<'_>) -> Result<(String, String)> {
     if let Some(found) = field(TOKENIZER_CONFIG, &files.tokenizer_config)? {
         return Ok(found);
     }
-    Ok((DEFAULT_TEMPLATE.to_owned(), "plm-processor".to_owned()))
+    Ok((DEFAULT_CHAT_TEMPLATE.to_owned(), "plm-processor".to_owned()))
 }
 
 /// The field `chat_template` of a JSON file, if it has one.
@@ -132,7 +132,7 @@ mod tests {
     fn templates_are_found_in_the_references_order() {
         let mut files = files();
         let found = |files: &ProcessorFiles<'_>| find(files).unwrap().0;
-        assert_eq!(found(&files), DEFAULT_TEMPLATE);
+        assert_eq!(found(&files), DEFAULT_CHAT_TEMPLATE);
         files.tokenizer_config = json("tokenizer");
         assert_eq!(found(&files), "tokenizer");
         files.chat_template = Some(b"jinja".as_slice().into());

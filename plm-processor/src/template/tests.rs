@@ -1,4 +1,4 @@
-use super::source::DEFAULT_TEMPLATE;
+use super::source::DEFAULT_CHAT_TEMPLATE;
 use super::*;
 
 fn template(source: &str) -> Result<ChatTemplate> {
@@ -27,7 +27,7 @@ fn render(source: &str, text: &str) -> Result<String> {
 
 #[test]
 fn the_built_in_template_puts_images_first() {
-    let rendered = template(DEFAULT_TEMPLATE)
+    let rendered = template(DEFAULT_CHAT_TEMPLATE)
         .unwrap()
         .render(&said(" hi\n"), true)
         .unwrap();

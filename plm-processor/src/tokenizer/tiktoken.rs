@@ -24,16 +24,21 @@ const MAX_TOKEN_BYTES: usize = 512;
 /// The pattern that cuts a text into words, of Llama 3.
 const WORD_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Makes the `tokenizer.json` of Meta's `tokenizer.model`, as the reference's conversion does.
+/// Makes the `tokenizer.json` of Meta's `tokenizer.model`, as the reference's conversion does;
+/// returns it with the number of its tokens of text.
 ///
 /// The special tokens, which the file does not hold, follow its ranks under the names of the
 /// Hugging Face checkpoints. `file` is its name for messages.
 ///
 /// # Errors
 /// [`Error::Tokenizer`] when the file is damaged, its ranks have gaps, or a byte has no token.
-pub fn tokenizer_json_of_model(model: &[u8], file: &str) -> Result<Vec<u8>, Error> {
-    let ranks = Ranks::parse(model).map_err(|fault| unusable(file, fault))?;
-    Ok(ranks.to_tokenizer_json().to_string().into_bytes())
+pub fn tokenizer_json_of_model(model: &[u8], file: &str) -> Result<(Vec<u8>, usize), Error> {
+    let ranks = Ranks::parse(model).map_err(|fault| Error::Tokenizer {
+        file: file.to_owned(),
+        source: fault.into(),
+    })?;
+    let json = ranks.to_tokenizer_json().to_string();
+    Ok((json.into_bytes(), ranks.0.len()))
 }
 
 /// Makes Meta's `tokenizer.model` of a `tokenizer.json`.
@@ -41,18 +46,14 @@ pub fn tokenizer_json_of_model(model: &[u8], file: &str) -> Result<Vec<u8>, Erro
 /// `file` is the name of `tokenizer.json` for messages.
 ///
 /// # Errors
-/// [`Error::Tokenizer`] when it is damaged, or a tokenizer that a table of ranks cannot express:
-/// another way to cut words, other special tokens, or merges out of the vocabulary's order.
+/// [`Error::NoTokenizerModel`] when it is damaged, or a tokenizer that a table of ranks cannot
+/// express: another way to cut words, other special tokens, or merges out of the vocabulary's order.
 pub fn model_of_tokenizer_json(json: &[u8], file: &str) -> Result<Vec<u8>, Error> {
-    let ranks = Ranks::of_tokenizer_json(json).map_err(|fault| unusable(file, fault))?;
-    Ok(ranks.to_model())
-}
-
-fn unusable(file: &str, fault: String) -> Error {
-    Error::Tokenizer {
+    let ranks = Ranks::of_tokenizer_json(json).map_err(|fault| Error::NoTokenizerModel {
         file: file.to_owned(),
         source: fault.into(),
-    }
+    })?;
+    Ok(ranks.to_model())
 }
 
 /// The tokens of text, by rank.
@@ -320,7 +321,8 @@ mod tests {
 
     #[test]
     fn ranks_become_merges_and_return() {
-        let json = tokenizer_json_of_model(model().as_bytes(), "m").unwrap();
+        let (json, num_tokens) = tokenizer_json_of_model(model().as_bytes(), "m").unwrap();
+        assert_eq!(num_tokens, 260);
         let tokenizer = Tokenizer::from_bytes(&json, "t").unwrap();
         let encode = |text| tokenizer.encode(text, SpecialTokens::Parse).unwrap();
         assert_eq!(encode("abc"), [257]);
@@ -372,7 +374,7 @@ mod tests {
     #[test]
     fn tokenizers_that_ranks_cannot_express_are_refused() {
         let json: Value =
-            serde_json::from_slice(&tokenizer_json_of_model(model().as_bytes(), "m").unwrap())
+            serde_json::from_slice(&tokenizer_json_of_model(model().as_bytes(), "m").unwrap().0)
                 .unwrap();
         let message = |edit: &dyn Fn(&mut Value)| {
             let mut json = json.clone();

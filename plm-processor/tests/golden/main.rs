@@ -6,6 +6,7 @@
 //! | grid, resize, tiles | `pixels.rs` |
 //! | tokenizer | `text.rs` |
 //! | chat template and whole prompts | `prompts.rs` |
+//! | Meta's own rules | `meta.rs` |
 //! | frames of videos | `videos.rs` |
 //! | the project's own clips | `clips.rs` |
 //!
@@ -15,6 +16,7 @@
 #[cfg(feature = "video")]
 mod clips;
 mod media;
+mod meta;
 mod pixels;
 mod prompts;
 mod text;
