@@ -1,12 +1,18 @@
-//! A folder (or an embedded copy) of a checkpoint in Hugging Face layout.
+//! A checkpoint's files: a folder in Hugging Face's or Meta's layout, or an embedded copy.
 
+mod arrangement;
 mod files;
 mod load;
+mod numbers;
+mod original;
 mod settings;
 mod tensors;
 
-pub(crate) use files::CheckpointFiles;
+pub(crate) use files::{CheckpointFiles, original_folder};
 pub use load::WeightsError;
-pub(crate) use load::{load_model, model_bytes, parameters, settle_tying};
+pub(crate) use load::{EMBEDDING, check, load_model, model_bytes, parameters, settle_tying};
+pub(crate) use original::{
+    CONSOLIDATED, PARAMS, TOKENIZER_MODEL, intermediate_size, leading_ones, meta_name,
+};
 pub use settings::Checkpoint;
 pub use tensors::Weights;

@@ -8,7 +8,7 @@ use crate::checkpoint::WeightsError;
 #[non_exhaustive]
 pub enum Error {
     /// The checkpoint's folder does not exist.
-    #[error("{}: there is no such folder; give the folder of a checkpoint in Hugging Face layout", dir.display())]
+    #[error("{}: there is no such folder; give the folder of a checkpoint", dir.display())]
     NoSuchFolder {
         /// The folder.
         dir: PathBuf,
@@ -26,6 +26,20 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error("{}: cannot be written", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A checkpoint has something that the other layout has no words for.
+    #[error("Meta's layout cannot say of a checkpoint that it has {what}")]
+    Inexpressible {
+        /// What it has.
+        what: String,
     },
     /// A JSON file is damaged or lacks a key.
     #[error("{}: not the expected JSON", path.display())]

@@ -29,12 +29,14 @@ mod batch;
 mod beams;
 mod checkpoint;
 mod config;
+mod convert;
 mod decoding;
 mod device;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
 mod estimate;
+mod fit;
 mod forward;
 #[cfg(feature = "hub")]
 pub mod hub;
@@ -55,6 +57,7 @@ pub use {burn, plm_llm, plm_processor, plm_projector, plm_vision};
 pub use answer::{Answer, Finish, Timing, Usage};
 pub use checkpoint::{Checkpoint, Weights, WeightsError};
 pub use config::Config;
+pub use convert::{ConvertOptions, Converted, Layout, convert, layout_of};
 pub use decoding::{DEFAULT_MAX_NEW_TOKENS, Decoding};
 pub use device::DeviceChoice;
 pub use error::Error;
@@ -65,7 +68,8 @@ pub use perception_lm::PerceptionLM;
 pub use plm_llm::{EarlyStopping, Penalties, RandomSampling, Sampling};
 pub use plm_processor::{
     Content, Conversation, DecodeLimits, EncodeOptions, FramePosition, FrameRule, FrameSampling,
-    Image, Media, Message, Processor, Prompt, PromptSize, Role, Tiles, Video, VisionInputType,
+    Image, Media, Message, Processor, Prompt, PromptSize, Role, Rules, Tiles, TrainingPrompt,
+    Video, VisionInputType,
 };
 pub use progress::{Progress, ProgressFn};
 pub use score::Score;

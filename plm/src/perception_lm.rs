@@ -38,7 +38,7 @@ impl fmt::Debug for PerceptionLM {
 }
 
 impl PerceptionLM {
-    /// Loads a checkpoint folder in Hugging Face layout.
+    /// Loads a checkpoint folder, in Hugging Face's layout or in Meta's `original/` layout.
     ///
     /// # Errors
     ///
@@ -46,7 +46,7 @@ impl PerceptionLM {
     /// the folder's files; [`Error::WeightFile`], [`Error::Shards`] or [`Error::Weights`] for the
     /// weights; [`Error::Device`] for the device.
     pub fn from_dir(dir: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, Error> {
-        Self::from_files(&CheckpointFiles::Dir(dir.as_ref().to_owned()), options)
+        Self::from_files(&CheckpointFiles::find(dir.as_ref())?, options)
     }
 
     /// Loads the small checkpoint that is compiled into this crate.
@@ -151,9 +151,22 @@ impl PerceptionLM {
     /// The processor's error when a picture, the text or the template is at fault;
     /// [`Error::PromptTooLong`], before any tile is cut, when it exceeds the model's positions.
     pub fn encode(&self, conversation: &Conversation) -> Result<Prompt, Error> {
-        let size = self.processor.measure(conversation, &self.encoding)?;
+        self.encode_with(conversation, &self.encoding)
+    }
+
+    /// As [`encode`](Self::encode), with other settings than the model was loaded with.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_with(
+        &self,
+        conversation: &Conversation,
+        options: &EncodeOptions,
+    ) -> Result<Prompt, Error> {
+        let size = self.processor.measure(conversation, options)?;
         self.config.check_size(&size)?;
-        Ok(self.processor.encode(conversation, &self.encoding)?)
+        Ok(self.processor.encode(conversation, options)?)
     }
 
     /// What a conversation and its answer would cost; nothing is run.

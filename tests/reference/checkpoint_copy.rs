@@ -30,6 +30,11 @@ impl Copy {
         Self::of(&fixtures().join("gigantic"))
     }
 
+    /// Moves the copy's files to another folder.
+    pub fn move_to(self, target: &Path) {
+        fs::rename(self.dir.keep(), target).unwrap();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

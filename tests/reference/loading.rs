@@ -22,7 +22,7 @@ fn a_folder_that_is_not_there_is_named() {
     let error = PerceptionLM::from_dir("no/such/folder", &LoadOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no/such/folder: there is no such folder; give the folder of a checkpoint in Hugging Face layout"
+        "no/such/folder: there is no such folder; give the folder of a checkpoint"
     );
 }
 

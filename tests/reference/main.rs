@@ -7,6 +7,7 @@
 //! | `sampling` | probabilities against the reference |
 //! | `precision` | weights in f32, bf16 and f16 |
 //! | `loading` | damaged, lying and absurd checkpoints |
+//! | `original` | Meta's layout, and conversion from one layout to the other |
 //! | `answering` | stream, batch, session, score and stop strings against each other |
 //! | `checkpoint_copy` | a copy of a checkpoint that a test may damage |
 //! | `reference_data` | finds and reads the reference's results |
@@ -18,6 +19,7 @@ mod answering;
 mod cases;
 mod checkpoint_copy;
 mod loading;
+mod original;
 mod precision;
 mod reference_data;
 mod sampling;

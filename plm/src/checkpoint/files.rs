@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::original::{self, Original};
 use crate::Error;
 
 /// No configuration file of a model is larger; tokenizers reach some 20 MB.
@@ -12,8 +13,10 @@ const MAX_TEXT_FILE_BYTES: u64 = 256 << 20;
 /// Where a checkpoint's files come from.
 #[derive(Debug, Clone)]
 pub(crate) enum CheckpointFiles {
-    /// A folder.
+    /// A folder in Hugging Face's layout.
     Dir(PathBuf),
+    /// A folder in Meta's layout, translated.
+    Original(Box<Original>),
     /// Files compiled into the program, by name.
     #[cfg_attr(not(feature = "embedded"), expect(dead_code))]
     Embedded(&'static [(&'static str, &'static [u8])]),
@@ -28,10 +31,20 @@ pub(crate) enum Source {
 }
 
 impl CheckpointFiles {
+    /// The checkpoint of a folder, in either layout.
+    pub(crate) fn find(dir: impl Into<PathBuf>) -> Result<Self, Error> {
+        let dir = dir.into();
+        Ok(match original_folder(&dir) {
+            Some(original) => Self::Original(Box::new(Original::open(&original)?)),
+            None => Self::Dir(dir),
+        })
+    }
+
     /// The name of a file for messages.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Dir(dir) => dir.join(name),
+            Self::Original(original) => original.path(name),
             Self::Embedded(_) => Path::new("<embedded>").join(name),
         }
     }
@@ -43,14 +56,8 @@ impl CheckpointFiles {
                 .iter()
                 .find(|(file, _)| *file == name)
                 .map(|(_, bytes)| Cow::Borrowed(*bytes))),
-            Self::Dir(dir) => {
-                let path = dir.join(name);
-                match read_limited(&path) {
-                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(Error::Read { path, source }),
-                }
-            }
+            Self::Original(original) => Ok(original.text(name).map(|text| text.to_vec().into())),
+            Self::Dir(dir) => Ok(read(&dir.join(name))?.map(Cow::Owned)),
         }
     }
 
@@ -67,16 +74,7 @@ impl CheckpointFiles {
     /// Opens a large file.
     pub(crate) fn open(&self, name: &str) -> Result<Source, Error> {
         match self {
-            Self::Dir(dir) => {
-                let path = dir.join(name);
-                match File::open(&path) {
-                    Ok(file) => Ok(Source::File(Mutex::new(file))),
-                    Err(error) if error.kind() == ErrorKind::NotFound => {
-                        Err(Error::MissingFile { path })
-                    }
-                    Err(source) => Err(Error::Read { path, source }),
-                }
-            }
+            Self::Dir(_) | Self::Original(_) => open(&self.path(name)),
             Self::Embedded(files) => files
                 .iter()
                 .find(|(file, _)| *file == name)
@@ -85,6 +83,39 @@ impl CheckpointFiles {
                     path: self.path(name),
                 }),
         }
+    }
+}
+
+/// Where Meta's files of a checkpoint are: in the folder or in its folder `original`, unless it
+/// holds Hugging Face's `config.json`.
+pub(crate) fn original_folder(dir: &Path) -> Option<PathBuf> {
+    if dir.join("config.json").exists() {
+        return None;
+    }
+    [dir.to_owned(), dir.join("original")]
+        .into_iter()
+        .find(|dir| dir.join(original::PARAMS).exists())
+}
+
+/// The contents of a small file, or nothing where it does not exist.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match read_limited(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Opens a large file.
+pub(crate) fn open(path: &Path) -> Result<Source, Error> {
+    let path = path.to_owned();
+    match File::open(&path) {
+        Ok(file) => Ok(Source::File(Mutex::new(file))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::MissingFile { path }),
+        Err(source) => Err(Error::Read { path, source }),
     }
 }
 

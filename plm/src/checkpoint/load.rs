@@ -65,7 +65,7 @@ const PREFIXES: [(&str, &str); 4] = [
 ];
 
 /// The embedding, and the output projection that may be tied to it.
-const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
+pub(crate) const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
 const OUTPUT: &str = "lm_head.weight";
 
 /// Follows the files where they hold an output projection although the config ties it to the
@@ -171,7 +171,8 @@ pub(crate) fn load_model(
     }
 }
 
-fn check(parameters: &[(String, Vec<usize>)], weights: &Weights) -> Result<(), Error> {
+/// Checks that the files hold a model's tensors and no others.
+pub(crate) fn check(parameters: &[(String, Vec<usize>)], weights: &Weights) -> Result<(), Error> {
     let mut error = WeightsError::default();
     let mut unused: BTreeSet<&str> = weights.names().collect();
     for (name, shape) in parameters {

@@ -35,7 +35,7 @@ impl Checkpoint {
     ///
     /// As [`PerceptionLM::from_dir`](crate::PerceptionLM::from_dir), for everything but weights and device.
     pub fn from_dir(dir: impl Into<PathBuf>) -> Result<Self, Error> {
-        Self::from_files(&CheckpointFiles::Dir(dir.into()))
+        Self::from_files(&CheckpointFiles::find(dir)?)
     }
 
     /// The config and processor that are compiled into this crate.

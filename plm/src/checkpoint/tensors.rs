@@ -6,7 +6,9 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::Deserialize;
 
+use super::arrangement::{Arrangement, RowOrder, gather, resample_positions};
 use super::files::{CheckpointFiles, Source};
+use super::original::is_rotated;
 use crate::Error;
 
 /// Largest header of a weight file that is read; PLM-8B's is below 200 kB.
@@ -18,8 +20,9 @@ const READ_CHUNK_BYTES: usize = 8 << 20;
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// The tensors of a checkpoint, in one safetensors file or in shards, read one by one.
-#[derive(Debug)]
+/// The tensors of a checkpoint, read one by one: of safetensors files, or of Meta's
+/// `consolidated*.pth` under the names, shapes and order of rows that Hugging Face gives them.
+#[derive(Debug, Default)]
 pub struct Weights {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, TensorEntry>,
@@ -31,14 +34,28 @@ struct Shard {
     source: Source,
 }
 
-/// Where a tensor stands.
+/// Where a tensor stands, and how.
 #[derive(Debug, Clone)]
-struct TensorEntry {
-    shard: usize,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    offset: u64,
-    num_bytes: usize,
+pub(crate) struct TensorEntry {
+    pub(crate) shard: usize,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) offset: u64,
+    /// Bytes of the stored numbers.
+    pub(crate) num_bytes: usize,
+    pub(crate) arrangement: Arrangement,
+    /// How it is stored, if it is not contiguous.
+    pub(crate) strided: Option<Strided>,
+}
+
+/// A stored tensor of any strides.
+#[derive(Debug, Clone)]
+pub(crate) struct Strided {
+    pub(crate) shape: Vec<usize>,
+    /// Numbers between neighbours, by dimension.
+    pub(crate) strides: Vec<usize>,
+    /// Bytes from the first number to the last.
+    pub(crate) span: usize,
 }
 
 #[derive(Deserialize)]
@@ -55,14 +72,25 @@ impl Weights {
     /// the index names is missing; [`Error::WeightFile`] when a header lies or a file is
     /// truncated; [`Error::Shards`] when index and shards disagree.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, Error> {
-        Self::from_files(&CheckpointFiles::Dir(dir.into()))
+        Self::from_files(&CheckpointFiles::find(dir)?)
+    }
+
+    /// Adds a file of tensors; returns its number.
+    pub(crate) fn add_source(&mut self, path: PathBuf, source: Source) -> usize {
+        self.shards.push(Shard { path, source });
+        self.shards.len() - 1
+    }
+
+    /// Adds a tensor, in place of one of the same name.
+    pub(crate) fn insert(&mut self, name: String, entry: TensorEntry) {
+        self.tensors.insert(name, entry);
     }
 
     pub(crate) fn from_files(files: &CheckpointFiles) -> Result<Self, Error> {
-        let mut weights = Self {
-            shards: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
+        if let CheckpointFiles::Original(original) = files {
+            return original.weights();
+        }
+        let mut weights = Self::default();
         // A single file is preferred to an index, as `from_pretrained` does.
         let single = files.open(SINGLE_FILE);
         match (single, files.read(INDEX_FILE)?) {
@@ -106,7 +134,7 @@ impl Weights {
 
     fn add_shard(&mut self, path: PathBuf, source: Source) -> Result<(), Error> {
         let (header_bytes, metadata) = read_header(&path, &source)?;
-        let shard = self.shards.len();
+        let shard = self.add_source(path.clone(), source);
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
             let entry = TensorEntry {
@@ -115,6 +143,8 @@ impl Weights {
                 shape: info.shape.clone(),
                 offset: header_bytes + start as u64,
                 num_bytes: end - start,
+                arrangement: Arrangement::AsStored,
+                strided: None,
             };
             if self.tensors.insert(name.clone(), entry).is_some() {
                 return Err(Error::Shards {
@@ -123,7 +153,6 @@ impl Weights {
                 });
             }
         }
-        self.shards.push(Shard { path, source });
         Ok(())
     }
 
@@ -166,6 +195,47 @@ impl Weights {
         }
     }
 
+    /// Bytes of a tensor as it is read, in the files' precision.
+    pub(crate) fn tensor_bytes(&self, name: &str) -> u64 {
+        self.tensors.get(name).map_or(0, |entry| {
+            let numbers: usize = entry.shape.iter().product();
+            (numbers * (entry.dtype.bitsize() / 8)) as u64
+        })
+    }
+
+    /// Gives the rows of queries and keys, in heads of `head_rows`, Meta's order where they have
+    /// Hugging Face's, and the reverse.
+    pub(crate) fn toggle_head_rows(&mut self, head_rows: usize) {
+        for (name, entry) in &mut self.tensors {
+            if is_rotated(name) {
+                entry.arrangement = match entry.arrangement {
+                    Arrangement::HeadRows { .. } => Arrangement::AsStored,
+                    _ => Arrangement::HeadRows {
+                        head_rows,
+                        order: RowOrder::PairsFromHalves,
+                    },
+                };
+            }
+        }
+    }
+
+    /// Gives a tensor's bytes piece by piece to `take`, which may fail.
+    pub(crate) fn copy<E>(
+        &self,
+        name: &str,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Result<(), E>, Error> {
+        let entry = self.tensors.get(name);
+        let entry = entry.ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+        let mut chunks = self.chunks(entry)?;
+        while let Some(bytes) = chunks.next()? {
+            if let Err(error) = take(bytes) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+
     /// Whether two tensors of the files are the same, to the last bit.
     pub(crate) fn are_equal(&self, a: &str, b: &str) -> Result<bool, Error> {
         let (Some(a), Some(b)) = (self.tensors.get(a), self.tensors.get(b)) else {
@@ -174,7 +244,7 @@ impl Weights {
         if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
             return Ok(false);
         }
-        let (mut a, mut b) = (self.chunks(a), self.chunks(b));
+        let (mut a, mut b) = (self.chunks(a)?, self.chunks(b)?);
         loop {
             match (a.next()?, b.next()?) {
                 (Some(a), Some(b)) if a == b => {}
@@ -196,7 +266,7 @@ impl Weights {
         let (Some(entry), Some(stored)) = (self.tensors.get(name), self.dtype(name)) else {
             return Err(Error::MissingTensor { name: name.into() });
         };
-        let chunks = self.chunks(entry);
+        let chunks = self.chunks(entry)?;
         let shape = entry.shape.clone();
         Ok(match (stored, dtype) {
             (DType::F32, DType::F16) => TensorData::new(
@@ -228,22 +298,64 @@ impl Weights {
     }
 
     /// The bytes of a tensor, a few MiB at a time.
-    fn chunks<'a>(&'a self, entry: &'a TensorEntry) -> Chunks<'a> {
-        Chunks {
+    ///
+    /// A tensor that is not contiguous or that is interpolated is read as a whole.
+    fn chunks<'a>(&'a self, entry: &'a TensorEntry) -> Result<Chunks<'a>, Error> {
+        let size = entry.dtype.bitsize() / 8;
+        let mut chunks = Chunks {
             shard: &self.shards[entry.shard],
             offset: entry.offset,
             left: entry.num_bytes,
+            step: READ_CHUNK_BYTES,
+            rows: None,
             buffer: Vec::new(),
+            whole: None,
+        };
+        if let Arrangement::HeadRows { head_rows, order } = entry.arrangement {
+            let row_bytes = size * entry.shape[1..].iter().product::<usize>();
+            let head_bytes = (head_rows * row_bytes).max(1);
+            chunks.step = READ_CHUNK_BYTES.div_ceil(head_bytes) * head_bytes;
+            chunks.rows = Some((order, head_rows, row_bytes));
         }
+        if let Some(strided) = &entry.strided {
+            let span = chunks.read(strided.span)?;
+            chunks.whole = Some(gather(span, &strided.shape, &strided.strides, size));
+        }
+        if let (
+            Arrangement::Positions {
+                class_rows,
+                from,
+                to,
+            },
+            Some(dtype),
+        ) = (&entry.arrangement, float_dtype(entry.dtype))
+        {
+            let stored = match chunks.whole.take() {
+                Some(whole) => whole,
+                None => chunks.read(entry.num_bytes)?.to_vec(),
+            };
+            let resampled = resample_positions(&stored, dtype, *class_rows, *from, *to);
+            chunks.whole = Some(resampled);
+        }
+        if let Some(whole) = &chunks.whole {
+            chunks.left = whole.len();
+        }
+        Ok(chunks)
     }
 }
 
-/// Reads a stretch of a file chunk by chunk.
+/// Reads a tensor's bytes chunk by chunk.
 struct Chunks<'a> {
     shard: &'a Shard,
     offset: u64,
     left: usize,
+    /// Bytes of a chunk.
+    step: usize,
+    /// The order that rows take, rows of a head, bytes of a row.
+    rows: Option<(RowOrder, usize, usize)>,
     buffer: Vec<u8>,
+    /// All bytes, where they had to be read at once.
+    whole: Option<Vec<u8>>,
 }
 
 impl Chunks<'_> {
@@ -251,7 +363,26 @@ impl Chunks<'_> {
         if self.left == 0 {
             return Ok(None);
         }
-        let size = self.left.min(READ_CHUNK_BYTES);
+        match self.whole.take() {
+            Some(whole) => {
+                self.buffer = whole;
+                self.left = 0;
+            }
+            None => {
+                let size = self.left.min(self.step);
+                self.read(size)?;
+                self.offset += size as u64;
+                self.left -= size;
+            }
+        }
+        if let Some((order, head_rows, row_bytes)) = self.rows {
+            order.apply(&mut self.buffer, head_rows, row_bytes);
+        }
+        Ok(Some(&self.buffer))
+    }
+
+    /// Reads `size` bytes of the file into the buffer.
+    fn read(&mut self, size: usize) -> Result<&[u8], Error> {
         self.buffer.resize(size, 0);
         self.shard
             .source
@@ -260,9 +391,7 @@ impl Chunks<'_> {
                 path: self.shard.path.clone(),
                 source,
             })?;
-        self.offset += size as u64;
-        self.left -= size;
-        Ok(Some(&self.buffer))
+        Ok(&self.buffer)
     }
 }
 

@@ -1,0 +1,175 @@
+//! From one layout of a checkpoint to the other.
+
+mod folder;
+mod meta;
+mod safetensors;
+mod torch;
+
+use std::path::{Path, PathBuf};
+
+use self::folder::NewFolder;
+use crate::checkpoint::{
+    CheckpointFiles, Weights, check, original_folder, parameters, settle_tying,
+};
+use crate::{Checkpoint, DeviceChoice, Error, Progress, ProgressFn};
+
+/// How the files of a checkpoint are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `config.json`, `tokenizer.json`, safetensors.
+    HuggingFace,
+    /// Meta's `original/`: `params.json`, `tokenizer.model`, `consolidated*.pth`.
+    Original,
+}
+
+/// The layout of a checkpoint's folder: Meta's where only its files are there.
+pub fn layout_of(dir: impl AsRef<Path>) -> Layout {
+    match original_folder(dir.as_ref()) {
+        Some(_) => Layout::Original,
+        None => Layout::HuggingFace,
+    }
+}
+
+/// How a checkpoint is converted.
+#[derive(Clone)]
+pub struct ConvertOptions {
+    /// The layout to write.
+    pub layout: Layout,
+    /// Most bytes of tensors in a weight file; a larger tensor gets a file of its own.
+    pub max_shard_bytes: Option<u64>,
+    /// Told of progress, as [`Progress::Loading`].
+    pub progress: Option<ProgressFn>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Converted {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The weight files, in order.
+    pub weight_files: Vec<String>,
+    /// Tensors in them.
+    pub num_tensors: usize,
+    /// Bytes of the tensors.
+    pub num_bytes: u64,
+}
+
+/// A tensor to be written.
+struct Planned {
+    /// Hugging Face's name.
+    name: String,
+    num_bytes: u64,
+}
+
+/// Reads the checkpoint of a folder, in either layout, and writes it to a new folder.
+///
+/// Every number stays as it is, to the last bit; tensors are copied in pieces, so that no model
+/// has to fit into memory. The folder appears when it is complete.
+///
+/// # Errors
+///
+/// As [`PerceptionLM::from_dir`](crate::PerceptionLM::from_dir) for what is read;
+/// [`Error::Write`] when the folder exists and is not empty or cannot be written;
+/// [`Error::Inexpressible`] for what the other layout has no words for.
+pub fn convert(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    options: &ConvertOptions,
+) -> Result<Converted, Error> {
+    let files = CheckpointFiles::find(from.as_ref())?;
+    let mut checkpoint = Checkpoint::from_files(&files)?;
+    let mut weights = Weights::from_files(&files)?;
+    settle_tying(&mut checkpoint.config.text, &mut weights)?;
+    let model = checkpoint.config.init(&DeviceChoice::Auto.resolve()?)?;
+    let parameters = parameters(&model);
+    check(&parameters, &weights)?;
+    let planned = parameters
+        .into_iter()
+        .map(|(name, _)| Planned {
+            num_bytes: weights.tensor_bytes(&name),
+            name,
+        })
+        .collect();
+    let folder = NewFolder::create(to.as_ref())?;
+    let shards = shards(planned, options.max_shard_bytes);
+    let mut written = Written::new(&shards, options.progress.clone());
+    let weight_files = match options.layout {
+        Layout::HuggingFace => {
+            safetensors::write_texts(&folder, &files, &checkpoint.config, &weights)?;
+            safetensors::write(&folder, &shards, &weights, &mut written)?
+        }
+        Layout::Original => {
+            meta::write_texts(&folder, &files, &checkpoint, &weights)?;
+            weights.toggle_head_rows(checkpoint.config.text.head_dim);
+            torch::write(&folder, &shards, &weights, &checkpoint.config, &mut written)?
+        }
+    };
+    Ok(Converted {
+        dir: folder.finish()?,
+        weight_files,
+        num_tensors: shards.iter().map(Vec::len).sum(),
+        num_bytes: written.total_bytes,
+    })
+}
+
+/// Distributes tensors over files, in order.
+fn shards(tensors: Vec<Planned>, max_bytes: Option<u64>) -> Vec<Vec<Planned>> {
+    let mut shards: Vec<Vec<Planned>> = Vec::new();
+    let mut filled = 0;
+    for tensor in tensors {
+        filled += tensor.num_bytes;
+        match shards.last_mut() {
+            Some(shard) if max_bytes.is_none_or(|max| filled <= max) => shard.push(tensor),
+            _ => {
+                filled = tensor.num_bytes;
+                shards.push(vec![tensor]);
+            }
+        }
+    }
+    shards
+}
+
+/// Counts the bytes that are written.
+struct Written {
+    bytes: u64,
+    total_bytes: u64,
+    progress: Option<ProgressFn>,
+}
+
+impl Written {
+    fn new(shards: &[Vec<Planned>], progress: Option<ProgressFn>) -> Self {
+        Self {
+            bytes: 0,
+            total_bytes: shards.iter().flatten().map(|tensor| tensor.num_bytes).sum(),
+            progress,
+        }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        if let Some(progress) = &self.progress {
+            progress(Progress::Loading {
+                bytes: self.bytes,
+                total_bytes: self.total_bytes,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_filled_in_order_and_a_large_tensor_stands_alone() {
+        let tensors = [3, 4, 20, 5, 5, 1].map(|num_bytes| Planned {
+            name: String::new(),
+            num_bytes,
+        });
+        let sizes: Vec<Vec<u64>> = shards(tensors.into(), Some(10))
+            .iter()
+            .map(|shard| shard.iter().map(|tensor| tensor.num_bytes).collect())
+            .collect();
+        assert_eq!(sizes, [vec![3, 4], vec![20], vec![5, 5], vec![1]]);
+    }
+}
