@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use plm::{DEFAULT_MAX_NEW_TOKENS, DeviceChoice, Precision, VisionInputType};
+use plm::{DEFAULT_MAX_NEW_TOKENS, DeviceChoice, Precision, Rules, VisionInputType};
 use plm_processor::MAX_NUM_TILES;
 
 /// Asks PerceptionLM about pictures and videos, and shows every stage on the way.
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Talk with the model, with streamed answers.
     Chat(ChatArgs),
+    /// Write a checkpoint in the other layout: Hugging Face's or Meta's `original/`.
+    Convert(ConvertArgs),
     /// Fetch a checkpoint from a hub into the cache and print its folder.
     #[cfg(feature = "hub")]
     Download(DownloadArgs),
@@ -39,7 +41,7 @@ pub(crate) enum Command {
 /// Which checkpoint.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Folder of a checkpoint in Hugging Face layout, or a hub id such as
+    /// Folder of a checkpoint, in Hugging Face's or Meta's layout, or a hub id such as
     /// facebook/Perception-LM-1B. Without it the embedded checkpoint is used.
     #[arg(short, long, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<PathBuf>,
@@ -93,6 +95,10 @@ pub(crate) struct TileArgs {
     /// Where the part of a video ends that is shown, in seconds.
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub(crate) end: Option<f64>,
+    /// Whose rules make the prompt: huggingface, or meta (those of Meta's own code: Pillow's
+    /// resampling, one frame a second of video, one tile for each of several pictures).
+    #[arg(long, value_name = "RULES", default_value_t)]
+    pub(crate) rules: Rules,
 }
 
 /// What is asked.
@@ -120,6 +126,9 @@ pub(crate) struct ConversationArgs {
     /// Let names of special tokens in texts become special tokens, as the Python reference does.
     #[arg(long)]
     pub(crate) parse_special: bool,
+    /// Show fewer tiles and frames where the prompt would not fit the model's positions.
+    #[arg(long)]
+    pub(crate) fit: bool,
     #[command(flatten)]
     pub(crate) tiles: TileArgs,
 }
@@ -283,6 +292,35 @@ pub(crate) struct ChatArgs {
     pub(crate) decoding: DecodingArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// Folder of the checkpoint, in either layout, or a hub id.
+    #[arg(short, long, value_name = "DIR|HUB_ID")]
+    pub(crate) model: PathBuf,
+    /// The folder to write; it must not exist, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The layout to write; the other one than the checkpoint's if not given.
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    pub(crate) to: Option<LayoutName>,
+    /// Most bytes of a weight file, such as 5GB or 500MB; 5GB for hf and one file for original if
+    /// not given.
+    #[arg(long, value_name = "SIZE", value_parser = byte_count)]
+    pub(crate) max_shard_size: Option<u64>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A layout of a checkpoint's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutName {
+    /// Hugging Face's: config.json, tokenizer.json, safetensors.
+    Hf,
+    /// Meta's: params.json, tokenizer.model, consolidated.pth.
+    Original,
+}
+
 #[cfg(feature = "hub")]
 #[derive(Debug, Args)]
 pub(crate) struct DownloadArgs {
@@ -299,6 +337,25 @@ fn frame_rate(text: &str) -> Result<f64, String> {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err("a frame rate is a number above 0".to_owned()),
     }
+}
+
+/// A number of bytes, with a unit of thousands (`GB`) or of 1024 (`GiB`).
+fn byte_count(text: &str) -> Result<u64, String> {
+    let units = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("", 1),
+    ];
+    let number = units.iter().find_map(|(unit, bytes)| {
+        let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+        let count = number * *bytes as f64;
+        (count >= 1.0 && count < 1e18).then_some(count as u64)
+    });
+    number.ok_or_else(|| "a size is a number of bytes, such as 5GB, 500MB or 2GiB".to_owned())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -333,6 +390,16 @@ mod tests {
         assert_eq!(seconds("2.5"), Ok(2.5));
         for time in ["-1", "nan", "inf", "", "1:20"] {
             assert!(seconds(time).is_err(), "{time}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(byte_count("5GB"), Ok(5_000_000_000));
+        assert_eq!(byte_count("1.5 MiB"), Ok(1_572_864));
+        assert_eq!(byte_count("7"), Ok(7));
+        for size in ["", "GB", "-1", "0", "1TB", "nan", "1e30"] {
+            assert!(byte_count(size).is_err(), "{size}");
         }
     }
 

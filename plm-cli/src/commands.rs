@@ -2,6 +2,7 @@
 
 mod batch;
 mod chat;
+mod convert;
 #[cfg(feature = "hub")]
 mod download;
 mod estimate;
@@ -23,6 +24,7 @@ pub(crate) fn run(command: Command) -> Result<(), Error> {
         Command::Tokenize(args) => tokenize::run(args),
         Command::Score(args) => score::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Convert(args) => convert::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
     }

@@ -60,6 +60,12 @@ impl ModelSource {
         }?)
     }
 
+    /// The folder of the whole checkpoint, fetched if need be.
+    pub(crate) fn require_folder(&self) -> Result<PathBuf, Error> {
+        self.folder(Needed::Everything)?
+            .ok_or_else(|| Error::usage("the embedded checkpoint has no folder; give --model"))
+    }
+
     /// The folder of the checkpoint, fetched if need be; none if it is embedded.
     #[cfg_attr(not(feature = "hub"), expect(unused_variables))]
     fn folder(&self, needed: Needed) -> Result<Option<PathBuf>, Error> {

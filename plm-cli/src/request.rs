@@ -3,26 +3,28 @@
 use std::path::PathBuf;
 
 use plm::{
-    Decoding, DeviceChoice, EncodeOptions, FrameRule, FrameSampling, LoadOptions, Penalties,
-    PerceptionLM, RandomSampling, Sampling,
+    Checkpoint, Conversation, Decoding, DeviceChoice, EncodeOptions, FrameRule, FrameSampling,
+    LoadOptions, Penalties, PerceptionLM, Prompt, RandomSampling, Sampling,
 };
 
 use crate::args::{ConversationArgs, DecodingArgs, GenerateArgs, Quantize, RunArgs, TileArgs};
 use crate::conversations::{BatchSource, ConversationSource, TextSource};
 use crate::error::{Error, one_line};
 use crate::model::ModelSource;
-use crate::threads;
+use crate::{output, threads};
 
 /// A checkpoint and how it is loaded.
 #[derive(Debug)]
 pub(crate) struct ModelRequest {
     pub(crate) source: ModelSource,
     pub(crate) options: LoadOptions,
+    /// Whether less is shown where a prompt would not fit.
+    fit: bool,
     threads: Option<u16>,
 }
 
 impl ModelRequest {
-    pub(crate) fn check(args: RunArgs, encoding: EncodeOptions) -> Result<Self, Error> {
+    pub(crate) fn check(args: RunArgs, encoding: EncodeOptions, fit: bool) -> Result<Self, Error> {
         if args.quantize != Quantize::None {
             return Err(Error::usage(
                 "--quantize q8 and q4 are not built yet; leave it out, or use --dtype bf16 to save memory",
@@ -36,8 +38,46 @@ impl ModelRequest {
                 encoding,
                 ..LoadOptions::default()
             },
+            fit,
             threads: args.threads,
         })
+    }
+
+    /// How a conversation is encoded, with room for an answer where it is to fit.
+    pub(crate) fn encoding(
+        &self,
+        checkpoint: &Checkpoint,
+        conversation: &Conversation,
+        max_new_tokens: usize,
+    ) -> Result<EncodeOptions, Error> {
+        let given = &self.options.encoding;
+        Ok(match self.fit {
+            true => checkpoint.fit(conversation, given, max_new_tokens)?,
+            false => given.clone(),
+        })
+    }
+
+    /// Encodes a conversation for a loaded model, as [`encoding`](Self::encoding) says.
+    pub(crate) fn encode(
+        &self,
+        plm: &PerceptionLM,
+        conversation: &Conversation,
+        max_new_tokens: usize,
+    ) -> Result<Prompt, Error> {
+        let given = &self.options.encoding;
+        if !self.fit {
+            return Ok(plm.encode(conversation)?);
+        }
+        let fitted = plm.fit(conversation, given, max_new_tokens)?;
+        let prompt = plm.encode_with(conversation, &fitted)?;
+        if fitted != *given {
+            output::note(&format!(
+                "note: the prompt is made to fit: {} tiles and frames in all, {} tokens",
+                prompt.num_tiles(),
+                prompt.len()
+            ));
+        }
+        Ok(prompt)
     }
 
     /// The name of the device on which a loaded model computes.
@@ -102,6 +142,7 @@ impl GenerateRequest {
             _ => Wanted::Text,
         };
         let encoding = conversation_encoding(&args.conversation);
+        let fit = args.conversation.fit;
         let questions = match args.batch {
             Some(file) => {
                 let file = TextSource::new(file);
@@ -111,7 +152,7 @@ impl GenerateRequest {
             None => Questions::One(conversation(args.conversation)?),
         };
         Ok(Self {
-            model: ModelRequest::check(args.run, encoding)?,
+            model: ModelRequest::check(args.run, encoding, fit)?,
             questions,
             decoding,
             wanted,
@@ -189,6 +230,7 @@ pub(crate) fn encoding(tiles: &TileArgs, parse_special: bool) -> EncodeOptions {
         vision_input_type: tiles.vision_input_type,
         max_num_tiles: tiles.max_num_tiles,
         frame_sampling: frame_sampling(tiles),
+        rules: tiles.rules,
         parse_special,
         ..EncodeOptions::default()
     }

@@ -38,7 +38,7 @@ pub(crate) fn run(request: &GenerateRequest, source: &BatchSource) -> Result<(),
     };
     let asked = lines.iter().map(|line| {
         let conversation = line.conversation()?;
-        encode(&plm, &conversation).map_err(|error| error.at(&line.place))
+        encode(request, &plm, &conversation).map_err(|error| error.at(&line.place))
     });
     let done = in_groups(asked, |(prompt, _)| prompt.token_ids.len(), answer);
     ProgressBar::finish_and_clear(&bar);
@@ -53,9 +53,14 @@ fn check(request: &GenerateRequest, lines: &[BatchLine]) -> Result<(), Error> {
     let checkpoint = request.model.source.checkpoint()?;
     for line in lines {
         let conversation = line.conversation()?;
+        let max_new_tokens = request.decoding.max_new_tokens;
+        let encoding = request
+            .model
+            .encoding(&checkpoint, &conversation, max_new_tokens)
+            .map_err(|error| error.at(&line.place))?;
         let size = checkpoint
             .processor
-            .measure(&conversation, &request.model.options.encoding)
+            .measure(&conversation, &encoding)
             .map_err(|error| Error::from(error).at(&line.place))?;
         let fits = checkpoint.config.check_size(&size);
         fits.map_err(|error| Error::from(error).at(&line.place))?;
@@ -66,9 +71,14 @@ fn check(request: &GenerateRequest, lines: &[BatchLine]) -> Result<(), Error> {
 /// A prompt, and the time that it took to encode it.
 type Asked = (Prompt, Duration);
 
-fn encode(plm: &PerceptionLM, conversation: &plm::Conversation) -> Result<Asked, Error> {
+fn encode(
+    request: &GenerateRequest,
+    plm: &PerceptionLM,
+    conversation: &plm::Conversation,
+) -> Result<Asked, Error> {
     let start = Instant::now();
-    let prompt = plm.encode(conversation)?;
+    let max_new_tokens = request.decoding.max_new_tokens;
+    let prompt = request.model.encode(plm, conversation, max_new_tokens)?;
     Ok((prompt, start.elapsed()))
 }
 

@@ -57,10 +57,11 @@ fn estimate(
     conversation: &Conversation,
 ) -> Result<EstimateReport, Error> {
     let options = &request.model.options;
-    let size = checkpoint
-        .processor
-        .measure(conversation, &options.encoding)?;
     let max_new_tokens = request.decoding.max_new_tokens;
+    let encoding = request
+        .model
+        .encoding(checkpoint, conversation, max_new_tokens)?;
+    let size = checkpoint.processor.measure(conversation, &encoding)?;
     let estimate = Estimate::new(&checkpoint.config, &size, max_new_tokens, options.precision);
     Ok(EstimateReport {
         prompt_tokens: estimate.prompt_tokens,

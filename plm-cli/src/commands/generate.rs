@@ -28,7 +28,10 @@ fn answer(
     let conversation = source.read()?;
     let plm = request.model.load()?;
     let start = Instant::now();
-    let prompt = plm.encode(&conversation).map_err(|e| source.blame(e))?;
+    let prompt = request
+        .model
+        .encode(&plm, &conversation, request.decoding.max_new_tokens);
+    let prompt = prompt.map_err(|e| source.blame(e))?;
     let preprocess = start.elapsed();
     if wanted == Wanted::Stream {
         return stream(request, source, &plm, &prompt);

@@ -22,12 +22,14 @@ pub(crate) fn run(args: ScoreArgs) -> Result<(), Error> {
         ));
     }
     let encoding = conversation_encoding(&args.conversation);
+    let fit = args.conversation.fit;
     let source = conversation(args.conversation)?;
-    let model = ModelRequest::check(args.run, encoding)?;
+    let model = ModelRequest::check(args.run, encoding, fit)?;
 
     let conversation = source.read()?;
     let plm = model.load()?;
-    let prompt = plm.encode(&conversation).map_err(|e| source.blame(e))?;
+    let prompt = model.encode(&plm, &conversation, args.continuation.len());
+    let prompt = prompt.map_err(|e| source.blame(e))?;
     let busy = progress::busy(&work(&prompt));
     let score = plm.score(&prompt, &args.continuation);
     busy.finish_and_clear();

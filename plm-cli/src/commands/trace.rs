@@ -20,13 +20,15 @@ struct Report<'a> {
 
 pub(crate) fn run(args: TraceArgs) -> Result<(), Error> {
     let encoding = conversation_encoding(&args.conversation);
+    let fit = args.conversation.fit;
     let source = conversation(args.conversation)?;
-    let model = ModelRequest::check(args.run, encoding)?;
+    let model = ModelRequest::check(args.run, encoding, fit)?;
 
     let conversation = source.read()?;
     let file = NewFile::create(&args.out)?;
     let plm = model.load()?;
-    let prompt = plm.encode(&conversation).map_err(|e| source.blame(e))?;
+    let prompt = model.encode(&plm, &conversation, 1);
+    let prompt = prompt.map_err(|e| source.blame(e))?;
     let busy = progress::busy(&work(&prompt));
     let trace = plm.trace(&prompt, args.all_logits);
     busy.finish_and_clear();

@@ -269,6 +269,60 @@ fn an_estimate_counts_what_a_run_reads() {
 }
 
 #[test]
+fn a_prompt_that_is_too_long_is_made_to_fit_when_asked() {
+    // Twenty pictures of 37 tiles with 4 tokens each, in 2048 positions.
+    let mut args = vec!["generate".to_owned()];
+    for _ in 0..20 {
+        args.extend(["--image".to_owned(), picture("shapes.png")]);
+    }
+    let more = [
+        "--prompt",
+        "?",
+        "--max-num-tiles",
+        "36",
+        "--max-new-tokens",
+        "3",
+    ];
+    args.extend(more.map(str::to_owned));
+    let message = plm(&args);
+    assert!(
+        message.error().contains("max_num_tiles"),
+        "{}",
+        message.shown()
+    );
+
+    args.push("--fit".to_owned());
+    let estimate = [args.clone(), vec!["--estimate".into(), "--json".into()]].concat();
+    let estimate = plm(&estimate).json();
+    assert_eq!(estimate["fits"], true);
+    let total = estimate["total_tokens"].as_u64().unwrap();
+    assert!((1600..=2048).contains(&total), "{total}");
+
+    args.push("--json".to_owned());
+    let run = plm(&args);
+    assert_eq!(run.code, Some(0), "{}", run.shown());
+    assert!(run.stderr.contains("made to fit"), "{}", run.shown());
+    let answer = run.object();
+    assert_eq!(answer["media_tiles"], estimate["media_tiles"]);
+    assert_eq!(answer["prompt_tokens"], estimate["prompt_tokens"]);
+}
+
+#[test]
+fn metas_rules_cut_pictures_their_way() {
+    let preprocess = |more: &[&str]| {
+        let turned = picture("turned.jpg");
+        plm(&[&["preprocess", "--image", &turned, "--json"], more].concat()).json()
+    };
+    let (usual, meta) = (preprocess(&[]), preprocess(&["--rules", "meta"]));
+    let size = |report: &Value| report["media"][0]["size_wh"].as_array().unwrap().clone();
+    let (mut usual, meta) = (size(&usual), size(&meta));
+    usual.reverse();
+    assert_eq!(usual, meta);
+    let run = plm(&["preprocess", "--image", "x", "--rules", "python"]);
+    assert!(run.wrong_arguments().contains("`huggingface` or `meta`"));
+}
+
+#[test]
 fn special_tokens_are_text_unless_asked_for() {
     let tokens = |more: &[&str]| {
         let args = [
@@ -295,6 +349,7 @@ fn help_names_what_exists() {
         "tokenize",
         "score",
         "chat",
+        "convert",
         "download",
     ] {
         assert!(
@@ -303,7 +358,7 @@ fn help_names_what_exists() {
         );
         assert_eq!(plm(&[command, "--help"]).code, Some(0));
     }
-    for command in ["bench", "train", "eval", "serve", "convert"] {
+    for command in ["bench", "train", "eval", "serve"] {
         assert!(
             !help.stdout.contains(&format!("\n  {command} ")),
             "{command}"

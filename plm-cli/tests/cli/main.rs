@@ -5,6 +5,7 @@
 //! | answers: text, JSON, streams, batches, estimates | `generate` |
 //! | single stages: trace, preprocess, tokenize, score | `stages` |
 //! | talking over a pipe | `chat` |
+//! | from one layout of a checkpoint to the other | `convert` |
 //! | checkpoints by their hub id | `hub` |
 //! | exit codes and messages of bad input | `errors` |
 //!
@@ -14,6 +15,7 @@
 #![allow(clippy::print_stderr)]
 
 mod chat;
+mod convert;
 mod errors;
 mod generate;
 #[cfg(feature = "hub")]
@@ -100,9 +102,20 @@ impl Run {
 
     /// The one JSON object on standard output of a run that succeeded.
     fn json(&self) -> Value {
-        let stdout = self.ok();
-        assert_eq!(stdout.lines().count(), 1, "{}", self.shown());
-        let value: Value = serde_json::from_str(stdout).unwrap();
+        self.ok();
+        self.object()
+    }
+
+    /// As [`json`](Self::json), of a run that had nothing to say on standard error.
+    fn quiet_json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.shown());
+        assert_eq!(self.stderr, "", "{}", self.shown());
+        self.object()
+    }
+
+    fn object(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{}", self.shown());
+        let value: Value = serde_json::from_str(&self.stdout).unwrap();
         assert!(value.is_object(), "{}", self.shown());
         value
     }

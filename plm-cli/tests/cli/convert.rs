@@ -1,0 +1,72 @@
+use std::fs;
+
+use crate::{fixtures, keys, picture, plm, sorted};
+
+#[test]
+fn a_checkpoint_is_converted_there_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let original = fixtures().join("original").display().to_string();
+    let convert = |from: &str, to: &str, more: &[&str]| {
+        let run = plm(&[&["convert", "--model", from, "--out", to, "--json"], more].concat());
+        run.quiet_json()
+    };
+    let hf = convert(&original, &path("hf"), &["--max-shard-size", "60KB"]);
+    assert_eq!(
+        keys(&hf),
+        sorted(["out", "layout", "weight_files", "num_tensors", "num_bytes"])
+    );
+    assert_eq!(hf["layout"], "hf");
+    assert_eq!(hf["weight_files"].as_array().unwrap().len(), 3);
+    let back = convert(&path("hf"), &path("back"), &[]);
+    assert_eq!(back["layout"], "original");
+    assert_eq!(back["num_tensors"], hf["num_tensors"]);
+    let again = convert(&path("back"), &path("again"), &["--to", "hf"]);
+    assert_eq!(again["weight_files"][0], "model.safetensors");
+
+    let answer = |model: &str| {
+        let run = plm(&[
+            "generate",
+            "--model",
+            model,
+            "--image",
+            &picture("shapes.png"),
+            "--prompt",
+            "What?",
+            "--max-new-tokens",
+            "6",
+            "--json",
+        ]);
+        run.quiet_json()["token_ids"].clone()
+    };
+    let expected = answer(&original);
+    for name in ["hf", "back", "again"] {
+        assert_eq!(answer(&path(name)), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_is_there_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("precious"), "1").unwrap();
+    let out = dir.path().display().to_string();
+    let original = fixtures().join("original").display().to_string();
+    let run = plm(&["convert", "--model", &original, "--out", &out]);
+    assert!(run.error().contains("cannot be written"), "{}", run.shown());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    let run = plm(&["convert", "--out", &out]);
+    assert!(run.wrong_arguments().contains("--model"));
+    let run = plm(&[
+        "convert",
+        "--model",
+        &original,
+        "--out",
+        "x",
+        "--max-shard-size",
+        "1TB",
+    ]);
+    assert!(
+        run.wrong_arguments()
+            .contains("a size is a number of bytes")
+    );
+}
