@@ -1,0 +1,55 @@
+//! Asks about a video, and tells which second of it each frame shows.
+//!
+//! ```sh
+//! cargo run --release --example describe_video                          # embedded checkpoint, own clip
+//! cargo run --release --example describe_video -- walk.mp4 Perception-LM-1B "When does he fall?"
+//! ```
+
+use std::error::Error;
+
+use plm::{
+    Content, Conversation, Decoding, FrameRule, FrameSampling, LoadOptions, PerceptionLM, Video,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let path = args.next();
+    let path = path.unwrap_or_else(|| "tests/fixtures/videos/clip.mp4".into());
+    let plm = match args.next() {
+        Some(dir) => PerceptionLM::from_dir(dir, &LoadOptions::default())?,
+        None => {
+            println!("The embedded checkpoint has random weights: its answer means nothing.");
+            PerceptionLM::embedded(&LoadOptions::default())?
+        }
+    };
+    let question = args.next().unwrap_or_else(|| "What happens?".into());
+
+    let video = Video::open(&path)?;
+    println!(
+        "{path}: {} frames, {:.2} a second",
+        video.num_frames(),
+        video.fps().unwrap_or_default()
+    );
+    let video = video.with_sampling(FrameSampling {
+        rule: FrameRule::NumFrames(8),
+        allow_fewer: true,
+        ..FrameSampling::default()
+    });
+    let prompt = plm.encode(&Conversation::ask(question, [Content::Video(video)]))?;
+    // The model speaks of frames by their place among those it is shown.
+    for (number, frame) in prompt.media[0].frames.iter().enumerate() {
+        match frame.seconds {
+            Some(seconds) => println!(
+                "frame {number} is the video's {} at {seconds:.2} s",
+                frame.index
+            ),
+            None => println!("frame {number} is the video's {}", frame.index),
+        }
+    }
+    let decoding = Decoding {
+        max_new_tokens: 32,
+        ..Decoding::default()
+    };
+    println!("{}", plm.generate_prompt(&prompt, &decoding)?.text);
+    Ok(())
+}
