@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::conversation::Fault;
+use crate::regions::RegionFault;
 use crate::video::VideoFault;
 
 /// What can go wrong between a conversation and its prompt.
@@ -85,6 +86,18 @@ pub enum Error {
         expected: u64,
         /// Length of the buffer.
         actual: usize,
+    },
+
+    /// A picture could not be written as a PNG file.
+    #[error("cannot write a {width}x{height} picture as PNG: {source}")]
+    EncodeImage {
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+        /// What the encoder said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// The resampler refused a picture.
@@ -322,6 +335,13 @@ pub enum Error {
         fault: VideoFault,
     },
 
+    /// A box or frames of a region that make no sense.
+    #[error("{fault}")]
+    Region {
+        /// What is wrong.
+        fault: RegionFault,
+    },
+
     /// The rendered prompt holds another number of placeholders than the conversation has media.
     #[error(
         "the prompt has {found} `{token}` for {expected} {kind}(s); remove `{token}` from the texts, or do not parse special tokens"
@@ -359,3 +379,9 @@ pub enum Error {
 
 /// Shorthand used throughout the crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<RegionFault> for Error {
+    fn from(fault: RegionFault) -> Self {
+        Self::Region { fault }
+    }
+}

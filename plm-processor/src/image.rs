@@ -12,8 +12,12 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use ::image::codecs::png::PngEncoder;
 use ::image::metadata::Orientation;
-use ::image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use ::image::{
+    ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat,
+    ImageReader, RgbImage,
+};
 
 use crate::error::{Error, Result};
 use crate::jpeg::JpegDecoder;
@@ -185,8 +189,34 @@ impl Image {
         }
     }
 
+    /// Another picture of this size.
+    pub(crate) fn with_rgb(&self, rgb: Vec<u8>) -> Self {
+        debug_assert_eq!(rgb.len(), self.rgb.len());
+        Self {
+            rgb: Arc::new(rgb),
+            ..*self
+        }
+    }
+
     fn into_rgb(self) -> Vec<u8> {
         Arc::unwrap_or_clone(self.rgb)
+    }
+
+    /// The picture as a PNG file.
+    ///
+    /// # Errors
+    /// [`Error::EncodeImage`] for a picture whose file PNG cannot hold.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        let mut file = Vec::new();
+        let encoder = PngEncoder::new(&mut file);
+        encoder
+            .write_image(&self.rgb, self.width, self.height, ExtendedColorType::Rgb8)
+            .map_err(|error| Error::EncodeImage {
+                width: self.width,
+                height: self.height,
+                source: Box::new(error),
+            })?;
+        Ok(file)
     }
 
     /// Width in pixels.
@@ -399,6 +429,13 @@ mod tests {
     fn clones_share_their_pixels() {
         let image = Image::from_rgb8(1, 1, vec![1, 2, 3]).unwrap();
         assert!(std::ptr::eq(image.rgb(), image.clone().rgb()));
+    }
+
+    #[test]
+    fn a_picture_survives_its_png_file() {
+        let rgb = (0..5 * 3 * 3).map(|value| value * 5).collect();
+        let image = Image::from_rgb8(5, 3, rgb).unwrap();
+        assert_eq!(Image::from_bytes(&image.to_png().unwrap()).unwrap(), image);
     }
 
     #[test]

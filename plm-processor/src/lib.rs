@@ -10,6 +10,8 @@
 //! - [`Conversation`] says who said what and showed which picture; it is built in code or read
 //!   from the reference's JSON.
 //! - [`Tokenizer`] turns text into ids and ids into text, [`TextStream`] while they arrive.
+//! - [`regions`] asks for boxes in pictures and for intervals in videos, reads them in answers, and
+//!   draws boxes.
 //! - [`Processor`] reads a checkpoint's files and joins all of it: [`Processor::encode`] gives a
 //!   [`Prompt`], and [`Processor::measure`] its exact size before any work is done.
 //!
@@ -54,6 +56,7 @@ mod named_tokens;
 mod orientation;
 mod processor;
 mod prompt;
+pub mod regions;
 mod resize;
 mod template;
 mod tiles;

@@ -14,6 +14,7 @@ mod sampling;
 #[cfg(feature = "video")]
 mod yuv;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::image::{DecodeLimits, Image};
+use crate::regions::PixelBox;
 
 #[cfg(feature = "video")]
 pub use container::ContainerFault;
@@ -39,6 +41,7 @@ use kind::FileKind;
 pub struct Video {
     source: Source,
     sampling: Option<FrameSampling>,
+    boxes: BTreeMap<usize, PixelBox>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -178,8 +181,8 @@ impl Video {
     #[must_use]
     pub fn from_frames(frames: Vec<Image>) -> Self {
         Self {
-            source: Source::Frames(Arc::new(frames)),
             sampling: Some(FrameSampling::default()),
+            ..Source::Frames(Arc::new(frames)).into()
         }
     }
 
@@ -188,6 +191,29 @@ impl Video {
     pub fn with_sampling(mut self, sampling: FrameSampling) -> Self {
         self.sampling = Some(sampling);
         self
+    }
+
+    /// The frames chosen by [`Video::with_sampling`], if any are.
+    #[must_use]
+    pub fn sampling(&self) -> Option<FrameSampling> {
+        self.sampling
+    }
+
+    /// Draws a box on some frames, by their numbers, whenever they are decoded; before they are
+    /// resized, and as [`Image::with_box`] does.
+    ///
+    /// It replaces boxes that were given before. Boxes of frames that are not shown, or do not
+    /// exist, have no effect.
+    #[must_use]
+    pub fn with_boxes(mut self, boxes: impl IntoIterator<Item = (usize, PixelBox)>) -> Self {
+        self.boxes = boxes.into_iter().collect();
+        self
+    }
+
+    /// The boxes that are drawn, by the numbers of their frames.
+    #[must_use]
+    pub fn boxes(&self) -> &BTreeMap<usize, PixelBox> {
+        &self.boxes
     }
 
     /// Frames of the whole video.
@@ -256,7 +282,7 @@ impl Video {
         }
     }
 
-    /// Decodes frames by their numbers, at the size that they are stored in.
+    /// Decodes frames by their numbers, at the size that they are stored in, and draws their boxes.
     ///
     /// # Errors
     /// [`Error::Video`] when there is no such frame, or it cannot be decoded; [`Error::Read`].
@@ -277,17 +303,27 @@ impl Video {
         self.map_frames(&positions.collect::<Result<Vec<_>>>()?, Ok)
     }
 
-    /// Decodes frames, which must exist, and hands each on; at most a few are held at a time.
+    /// Decodes frames, which must exist, draws their boxes and hands each on; at most a few are
+    /// held at a time.
     pub(crate) fn map_frames<T: Send + Clone>(
         &self,
         positions: &[FramePosition],
         take: impl Fn(Image) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         let indices = positions.iter().map(|position| position.index);
+        let take = |index: usize, frame: Image| match self.boxes.get(&index) {
+            Some(region) => take(frame.with_box(region)),
+            None => take(frame),
+        };
         match &self.source {
-            Source::Frames(frames) => indices.map(|index| take(frames[index].clone())).collect(),
+            Source::Frames(frames) => indices
+                .map(|index| take(index, frames[index].clone()))
+                .collect(),
             Source::Pictures(pictures) => indices
-                .map(|index| take(Image::open_with(&pictures.paths[index], &pictures.limits)?))
+                .map(|index| {
+                    let path = &pictures.paths[index];
+                    take(index, Image::open_with(path, &pictures.limits)?)
+                })
                 .collect(),
             Source::Gif(gif) => gif.map_frames(&indices.collect::<Vec<_>>(), take),
             #[cfg(feature = "video")]
@@ -312,6 +348,7 @@ impl From<Source> for Video {
         Self {
             source,
             sampling: None,
+            boxes: BTreeMap::new(),
         }
     }
 }

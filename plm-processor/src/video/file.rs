@@ -1,5 +1,6 @@
 //! MP4 and QuickTime files with H.264.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -51,14 +52,22 @@ impl VideoFile {
         })
     }
 
-    /// Decodes frames, which must exist, and hands each on.
+    /// Decodes frames, which must exist, and hands each on with its number.
     pub(super) fn map_frames<T: Send + Clone>(
         &self,
         indices: &[usize],
-        take: impl Fn(Image) -> Result<T> + Sync,
+        take: impl Fn(usize, Image) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
-        let samples = indices.iter().map(|&index| self.track.shown[index].sample);
-        map_samples(self, &samples.collect::<Vec<_>>(), take)
+        let sample = |&index: &usize| self.track.shown[index].sample;
+        let samples: Vec<usize> = indices.iter().map(sample).collect();
+        let shown_as: BTreeMap<usize, usize> = samples
+            .iter()
+            .copied()
+            .zip(indices.iter().copied())
+            .collect();
+        map_samples(self, &samples, |sample, frame| {
+            take(shown_as[&sample], frame)
+        })
     }
 
     pub(super) fn name(&self) -> String {

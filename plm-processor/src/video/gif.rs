@@ -59,7 +59,7 @@ impl GifFile {
     pub(super) fn map_frames<T: Clone>(
         &self,
         indices: &[usize],
-        take: impl Fn(Image) -> Result<T>,
+        take: impl Fn(usize, Image) -> Result<T>,
     ) -> Result<Vec<T>> {
         let file = File::open(&self.path).map_err(|source| read_error(&self.path, source))?;
         let decoder = decoder(&self.path, file)?;
@@ -78,7 +78,7 @@ impl GifFile {
             }
             let frame = frame.map_err(|error| failed(&self.path, error))?;
             if wanted.contains(&index) {
-                taken.insert(index, take(rgb(frame)?)?);
+                taken.insert(index, take(index, rgb(frame)?)?);
             }
         }
         let missing = || {

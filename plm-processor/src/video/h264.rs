@@ -53,14 +53,14 @@ struct Group {
     wanted: BTreeSet<usize>,
 }
 
-/// Decodes samples of a track and hands each picture on; results are in the order of `wanted`.
+/// Decodes samples of a track and hands each picture on with its sample; results are in the order of `wanted`.
 ///
 /// Decoding begins at the nearest picture before each that depends on none. Groups of pictures
 /// are decoded in parallel; a picture is let go as soon as it has been handed on.
 pub(super) fn map_samples<T: Send + Clone>(
     video: &VideoFile,
     wanted: &[usize],
-    take: impl Fn(Image) -> Result<T> + Sync,
+    take: impl Fn(usize, Image) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let taken: Vec<BTreeMap<usize, T>> = groups(video, wanted)?
         .into_par_iter()
@@ -158,7 +158,7 @@ struct Decoding<'a, T, F> {
     taken: BTreeMap<usize, T>,
 }
 
-impl<'a, T, F: Fn(Image) -> Result<T>> Decoding<'a, T, F> {
+impl<'a, T, F: Fn(usize, Image) -> Result<T>> Decoding<'a, T, F> {
     fn new(video: &'a VideoFile, take: &'a F) -> Result<Self> {
         let parsed = parse_avcc_config(&video.configuration.avcc)
             .map_err(|message| video.fault(damaged(message)))?;
@@ -235,7 +235,7 @@ impl<'a, T, F: Fn(Image) -> Result<T>> Decoding<'a, T, F> {
             let rgb = to_rgb(&yuv(frame, self.colour));
             let image =
                 Image::upright(frame.width, frame.height, rgb, self.video.track.orientation)?;
-            self.taken.insert(sample, (self.take)(image)?);
+            self.taken.insert(sample, (self.take)(sample, image)?);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! | Meta's own rules | `meta.rs` |
 //! | frames of videos | `videos.rs` |
 //! | the project's own clips | `clips.rs` |
+//! | boxes as text and as lines, on the project's own pictures | `regions.rs` |
 //!
 //! The recordings are looked for where the environment variable `PLM_GOLDEN` says, else in
 //! `../shared/golden` beside the workspace. Without them every test says so and passes.
@@ -19,6 +20,7 @@ mod media;
 mod meta;
 mod pixels;
 mod prompts;
+mod regions;
 mod text;
 #[cfg(feature = "video")]
 mod videos;
