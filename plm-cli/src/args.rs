@@ -5,6 +5,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use plm::{DEFAULT_MAX_NEW_TOKENS, DeviceChoice, Precision, Rules, VisionInputType};
 use plm_processor::MAX_NUM_TILES;
 
+mod regions;
+
+pub(crate) use regions::{CaptionRegionArgs, DenseCaptionArgs, GroundArgs, LocateArgs, MarkArgs};
+
 /// Asks PerceptionLM about pictures and videos, and shows every stage on the way.
 ///
 /// Results go to standard output, everything else to standard error. The exit code is 0 on
@@ -29,6 +33,23 @@ pub(crate) enum Command {
     Tokenize(TokenizeArgs),
     /// Tell how likely the model finds a given answer.
     Score(ScoreArgs),
+    /// Find what a phrase describes in a picture: its box.
+    Ground(GroundArgs),
+    /// Describe a region of a picture, or what happens in a region of a video.
+    ///
+    /// Of a video, as many frames are shown as Meta's code does unless told otherwise: one a
+    /// second, at most 32.
+    CaptionRegion(CaptionRegionArgs),
+    /// Find when an event happens in a video: its frames and seconds.
+    ///
+    /// Of a video, as many frames are shown as Meta's code does unless told otherwise: one a
+    /// second, at most 32.
+    Locate(LocateArgs),
+    /// Describe what happens in a video, with frames and seconds.
+    ///
+    /// Of a video, as many frames are shown as Meta's code does unless told otherwise: one a
+    /// second, at most 32.
+    DenseCaption(DenseCaptionArgs),
     /// Talk with the model, with streamed answers.
     Chat(ChatArgs),
     /// Write a checkpoint in the other layout: Hugging Face's or Meta's `original/`.

@@ -1,12 +1,17 @@
 //! One module a subcommand.
 
+mod asking;
 mod batch;
+mod caption_region;
 mod chat;
 mod convert;
+mod dense_caption;
 #[cfg(feature = "hub")]
 mod download;
 mod estimate;
 mod generate;
+mod ground;
+mod locate;
 mod preprocess;
 mod score;
 mod tokenize;
@@ -23,6 +28,10 @@ pub(crate) fn run(command: Command) -> Result<(), Error> {
         Command::Preprocess(args) => preprocess::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Score(args) => score::run(args),
+        Command::Ground(args) => ground::run(args),
+        Command::CaptionRegion(args) => caption_region::run(args),
+        Command::Locate(args) => locate::run(args),
+        Command::DenseCaption(args) => dense_caption::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Convert(args) => convert::run(args),
         #[cfg(feature = "hub")]

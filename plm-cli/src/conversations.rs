@@ -149,14 +149,14 @@ impl TextSource {
         }
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Stdin => "standard input".to_owned(),
             Self::File(path) => path.display().to_string(),
         }
     }
 
-    fn read(&self) -> Result<String, Error> {
+    pub(crate) fn read(&self) -> Result<String, Error> {
         let text = match self {
             Self::Stdin => read_limited(io::stdin().lock()),
             Self::File(path) => File::open(path).and_then(read_limited),

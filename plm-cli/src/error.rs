@@ -68,6 +68,20 @@ pub(crate) enum Error {
         /// Why.
         source: safetensors::SafeTensorError,
     },
+    /// A region of which nothing can be seen.
+    #[error(
+        "the box {corners:?} lies outside of {}, which is {width}x{height} pixels", path.display()
+    )]
+    BoxOutside {
+        /// Left, top, right and bottom.
+        corners: [f64; 4],
+        /// The picture or video.
+        path: PathBuf,
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+    },
     /// A batch without conversations.
     #[error("{name} holds no conversation; write one list of messages a line")]
     EmptyBatch {

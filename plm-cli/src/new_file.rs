@@ -6,7 +6,7 @@ use safetensors::tensor::View;
 
 use crate::error::Error;
 
-/// A file of tensors that appears under its name only when it is complete.
+/// A file that appears under its name only when it is complete.
 ///
 /// Until then it is a hidden file beside it, made at once, so that a place that cannot be written
 /// to is known before anything is computed. What is not a regular file, such as a pipe, is written
@@ -48,28 +48,49 @@ impl NewFile {
         })
     }
 
-    /// Writes the tensors and gives the file its name.
+    /// Writes tensors and gives the file its name.
     pub(crate) fn write<V: View>(self, tensors: Vec<(String, V)>) -> Result<(), Error> {
         let tensor_error = |source| Error::WriteTensors {
             path: self.path.clone(),
             source,
         };
-        let done = match &self.part {
+        match &self.part {
             Some(part) => {
                 safetensors::serialize_to_file(tensors, None, &part.path).map_err(tensor_error)?;
-                fs::set_permissions(&part.path, part.permissions.clone())
-                    .and_then(|()| fs::rename(&part.path, &self.target))
+                self.done(part.finish(&self.target))
             }
             None => {
                 let bytes = safetensors::serialize(tensors, None).map_err(tensor_error)?;
+                self.write_bytes(&bytes)
+            }
+        }
+    }
+
+    /// Writes bytes and gives the file its name.
+    pub(crate) fn write_bytes(self, bytes: &[u8]) -> Result<(), Error> {
+        let written = match &self.part {
+            Some(part) => fs::write(&part.path, bytes).and_then(|()| part.finish(&self.target)),
+            None => {
                 let file = OpenOptions::new().write(true).open(&self.target);
-                file.and_then(|mut file| file.write_all(&bytes))
+                file.and_then(|mut file| file.write_all(bytes))
             }
         };
-        done.map_err(|source| Error::Write {
+        self.done(written)
+    }
+
+    fn done(&self, result: io::Result<()>) -> Result<(), Error> {
+        result.map_err(|source| Error::Write {
             path: self.path.clone(),
             source,
         })
+    }
+}
+
+impl Part {
+    /// Gives the complete file its name.
+    fn finish(&self, target: &Path) -> io::Result<()> {
+        fs::set_permissions(&self.path, self.permissions.clone())?;
+        fs::rename(&self.path, target)
     }
 }
 
@@ -126,6 +147,15 @@ mod tests {
         let written = fs::read(&path).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&written).unwrap();
         assert_eq!(tensors.tensor("x").unwrap().data(), bytes);
+    }
+
+    #[test]
+    fn bytes_are_written_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        NewFile::create(&path).unwrap().write_bytes(b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(dir.path()), ["a.png"]);
     }
 
     #[test]

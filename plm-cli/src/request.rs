@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use plm::regions::Clip;
 use plm::{
     Checkpoint, Conversation, Decoding, DeviceChoice, EncodeOptions, FrameRule, FrameSampling,
-    LoadOptions, Penalties, PerceptionLM, Prompt, RandomSampling, Sampling,
+    LoadOptions, Penalties, PerceptionLM, Prompt, RandomSampling, Sampling, Video,
 };
 
 use crate::args::{ConversationArgs, DecodingArgs, GenerateArgs, Quantize, RunArgs, TileArgs};
@@ -217,6 +218,20 @@ fn frame_sampling(tiles: &TileArgs) -> Option<FrameSampling> {
         ..FrameSampling::default()
     };
     Some(sampling).filter(|sampling| *sampling != FrameSampling::default())
+}
+
+/// Which frames a question about a clip shows: where the arguments do not say, those that Meta's
+/// code shows.
+pub(crate) fn clip_sampling(tiles: &TileArgs, video: &Video) -> FrameSampling {
+    let usual = Clip::usual_sampling(video);
+    match frame_sampling(tiles) {
+        Some(sampling) if sampling.rule != FrameRule::All => sampling,
+        given => FrameSampling {
+            start_s: given.and_then(|sampling| sampling.start_s),
+            end_s: given.and_then(|sampling| sampling.end_s),
+            ..usual
+        },
+    }
 }
 
 /// How a conversation is to be encoded.

@@ -51,6 +51,8 @@ mod stop;
 mod stream;
 mod trace;
 
+/// Boxes in pictures and intervals in videos: questions, answers, drawing.
+pub use plm_processor::regions;
 /// The stages, for those who need more than the names below.
 pub use {burn, plm_llm, plm_processor, plm_projector, plm_vision};
 

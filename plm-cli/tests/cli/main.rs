@@ -4,6 +4,7 @@
 //! |---|---|
 //! | answers: text, JSON, streams, batches, estimates | `generate` |
 //! | single stages: trace, preprocess, tokenize, score | `stages` |
+//! | boxes, regions and intervals | `regions` |
 //! | talking over a pipe | `chat` |
 //! | from one layout of a checkpoint to the other | `convert` |
 //! | checkpoints by their hub id | `hub` |
@@ -20,6 +21,7 @@ mod errors;
 mod generate;
 #[cfg(feature = "hub")]
 mod hub;
+mod regions;
 mod stages;
 
 use std::fs;
