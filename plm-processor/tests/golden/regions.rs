@@ -89,6 +89,21 @@ fn boxes_of_a_folder_of_pictures_are_drawn() {
     only_these_frames_have_boxes(&Video::open(dir.path()).expect("opens"));
 }
 
+#[test]
+fn boxes_of_an_animated_gif_are_drawn() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("a.gif");
+    let file = std::fs::File::create(&path).expect("creates");
+    let mut encoder = gif::Encoder::new(file, 40, 30, &[0, 0, 0, 9, 99, 199]).expect("starts");
+    for index in 0..8 {
+        let pixels: Vec<u8> = (0..1200).map(|at| u8::from(at % 9 == index)).collect();
+        let frame = gif::Frame::from_indexed_pixels(40, 30, pixels, None);
+        encoder.write_frame(&frame).expect("writes");
+    }
+    drop(encoder);
+    only_these_frames_have_boxes(&Video::open(&path).expect("opens"));
+}
+
 #[cfg(feature = "video")]
 #[test]
 fn boxes_of_h264_frames_are_drawn() {
