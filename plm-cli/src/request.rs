@@ -25,7 +25,7 @@ pub(crate) struct ModelRequest {
 }
 
 impl ModelRequest {
-    pub(crate) fn check(args: RunArgs, encoding: EncodeOptions, fit: bool) -> Result<Self, Error> {
+    pub(crate) fn check(args: RunArgs, encoding: EncodeOptions) -> Result<Self, Error> {
         if args.quantize != Quantize::None {
             return Err(Error::usage(
                 "--quantize q8 and q4 are not built yet; leave it out, or use --dtype bf16 to save memory",
@@ -39,9 +39,14 @@ impl ModelRequest {
                 encoding,
                 ..LoadOptions::default()
             },
-            fit,
+            fit: false,
             threads: args.threads,
         })
+    }
+
+    /// Shows less where a prompt would not fit, if `fit` says so.
+    pub(crate) fn fitting(self, fit: bool) -> Self {
+        Self { fit, ..self }
     }
 
     /// How a conversation is encoded, with room for an answer where it is to fit.
@@ -153,7 +158,7 @@ impl GenerateRequest {
             None => Questions::One(conversation(args.conversation)?),
         };
         Ok(Self {
-            model: ModelRequest::check(args.run, encoding, fit)?,
+            model: ModelRequest::check(args.run, encoding)?.fitting(fit),
             questions,
             decoding,
             wanted,

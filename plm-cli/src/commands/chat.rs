@@ -26,7 +26,7 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Error> {
             "chat streams its answers, which --num-beams above 1 does not allow",
         ));
     }
-    let model = ModelRequest::check(args.run, encoding(&args.tiles, args.parse_special), false)?;
+    let model = ModelRequest::check(args.run, encoding(&args.tiles, args.parse_special))?;
 
     let media_root = args.media_root.unwrap_or_default();
     let paths = |given: &[PathBuf]| -> Vec<PathBuf> {

@@ -24,7 +24,7 @@ pub(crate) fn run(args: ScoreArgs) -> Result<(), Error> {
     let encoding = conversation_encoding(&args.conversation);
     let fit = args.conversation.fit;
     let source = conversation(args.conversation)?;
-    let model = ModelRequest::check(args.run, encoding, fit)?;
+    let model = ModelRequest::check(args.run, encoding)?.fitting(fit);
 
     let conversation = source.read()?;
     let plm = model.load()?;

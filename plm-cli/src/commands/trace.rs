@@ -22,7 +22,7 @@ pub(crate) fn run(args: TraceArgs) -> Result<(), Error> {
     let encoding = conversation_encoding(&args.conversation);
     let fit = args.conversation.fit;
     let source = conversation(args.conversation)?;
-    let model = ModelRequest::check(args.run, encoding, fit)?;
+    let model = ModelRequest::check(args.run, encoding)?.fitting(fit);
 
     let conversation = source.read()?;
     let file = NewFile::create(&args.out)?;
