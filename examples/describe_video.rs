@@ -1,4 +1,4 @@
-//! Asks about a video, and tells which second of it each frame shows.
+//! Asks about a video.
 //!
 //! ```sh
 //! cargo run --release --example describe_video                          # embedded checkpoint, own clip
@@ -36,16 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..FrameSampling::default()
     });
     let prompt = plm.encode(&Conversation::ask(question, [Content::Video(video)]))?;
-    // The model speaks of frames by their place among those it is shown.
-    for (number, frame) in prompt.media[0].frames.iter().enumerate() {
-        match frame.seconds {
-            Some(seconds) => println!(
-                "frame {number} is the video's {} at {seconds:.2} s",
-                frame.index
-            ),
-            None => println!("frame {number} is the video's {}", frame.index),
-        }
-    }
+    let frames = &prompt.media[0].frames;
+    let shown: Vec<usize> = frames.iter().map(|frame| frame.index).collect();
+    println!("the model is shown frames {shown:?}");
     let decoding = Decoding {
         max_new_tokens: 32,
         ..Decoding::default()

@@ -10,9 +10,11 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use half::bf16;
 use plm::{Config, DeviceChoice};
-use plm_processor::special_token_names;
+use plm_processor::tokenizer_json_of_model;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -128,59 +130,27 @@ fn write_texts(size: &Size, dir: &Path) -> Result<Config, Box<dyn Error>> {
         ("config.json", &config),
         ("processor_config.json", &processor),
         ("preprocessor_config.json", &image_processor),
-        ("tokenizer.json", &tokenizer(base)),
     ] {
         fs::write(dir.join(name), value.to_string())?;
     }
+    fs::write(dir.join("tokenizer.json"), tokenizer(base)?)?;
     let path = dir.join("config.json");
     Ok(Config::from_json(config.to_string().as_bytes(), &path)?)
 }
 
-/// A byte-level tokenizer without merges: 256 bytes, fillers up to `base`, special tokens.
-fn tokenizer(base: usize) -> Value {
-    let mut vocab = serde_json::Map::new();
-    for (id, character) in byte_characters().into_iter().enumerate() {
-        vocab.insert(character.to_string(), json!(id));
-    }
-    for id in 256..base {
-        vocab.insert(format!("<filler {id}>"), json!(id));
-    }
-    let added: Vec<Value> = special_token_names()
-        .enumerate()
-        .map(|(i, content)| {
-            json!({"id": base + i, "content": content, "single_word": false, "lstrip": false,
-                "rstrip": false, "normalized": false, "special": true})
-        })
+/// The `tokenizer.json` of a rank table of `size` tokens: all bytes, then all pairs of bytes, then
+/// pairs with a further byte, as far as the size goes.
+fn tokenizer(size: usize) -> Result<Vec<u8>, Box<dyn Error>> {
+    let bytes = || 0..=255_u8;
+    let pairs = || bytes().flat_map(move |a| bytes().map(move |b| vec![a, b]));
+    let triples = pairs().flat_map(|pair| bytes().map(move |c| [pair.as_slice(), &[c]].concat()));
+    let tokens = bytes().map(|a| vec![a]).chain(pairs()).chain(triples);
+    let lines = tokens.take(size).zip(0..);
+    let model: String = lines
+        .map(|(token, rank)| format!("{} {rank}\n", BASE64_STANDARD.encode(token)))
         .collect();
-    json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
-        "normalizer": null,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
-            "use_regex": true},
-        "post_processor": null,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
-            "use_regex": true},
-        "model": {"type": "BPE", "dropout": null, "unk_token": null,
-            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
-            "byte_fallback": false, "ignore_merges": false, "vocab": vocab, "merges": []},
-    })
-}
-
-/// The character that stands for each byte in a byte-level vocabulary.
-fn byte_characters() -> Vec<char> {
-    let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    let mut next = 256;
-    (0..256)
-        .filter_map(|byte| {
-            let code = if printable(byte) {
-                byte
-            } else {
-                next += 1;
-                next - 1
-            };
-            char::from_u32(code)
-        })
-        .collect()
+    let (json, _) = tokenizer_json_of_model(model.as_bytes(), "tokenizer.model")?;
+    Ok(json)
 }
 
 /// Writes random values tensor by tensor; returns the number of bytes.

@@ -70,7 +70,7 @@ pub use files::ProcessorFiles;
 pub use grid::Grid;
 pub use image::{DecodeLimits, Image, SUPPORTED_FORMATS};
 pub use meta::Rules;
-pub use named_tokens::special_token_names;
+pub use named_tokens::NUM_SPECIAL_TOKENS;
 pub use processor::Processor;
 pub use prompt::{EncodeOptions, Media, MediaKind, MediaSize, Prompt, PromptSize, TrainingPrompt};
 pub use resize::resize;

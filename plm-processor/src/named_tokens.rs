@@ -17,12 +17,12 @@ pub(crate) const RELEASED: [(&str, &str); 5] = [
 ];
 
 /// Number of special tokens of the released checkpoints.
-pub(crate) const NUM_SPECIAL_TOKENS: usize = 256;
+pub const NUM_SPECIAL_TOKENS: usize = 256;
 
 /// The names of the released checkpoints' special tokens, in the order of their ids.
 ///
 /// Meta's tokenizer has `<|reserved_special_token_1|>` where they have `<|video|>`.
-pub fn special_token_names() -> impl Iterator<Item = String> {
+pub(crate) fn special_token_names() -> impl Iterator<Item = String> {
     let first = [
         "<|begin_of_text|>",
         "<|end_of_text|>",

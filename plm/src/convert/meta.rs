@@ -103,7 +103,7 @@ fn require_released(checkpoint: &Checkpoint) -> Result<(), String> {
     let config = &checkpoint.config;
     let (vision, processor) = (&config.vision, checkpoint.processor.config());
     let text_tokens = checkpoint.processor.tokenizer().vocab_size() as u32
-        - plm_processor::special_token_names().count() as u32;
+        - plm_processor::NUM_SPECIAL_TOKENS as u32;
     let mut stop_ids = checkpoint.stop_ids.clone();
     stop_ids.sort_unstable();
     let pixels = Normalization::new([0.5; 3], [0.5; 3], 1.0 / 255.0);

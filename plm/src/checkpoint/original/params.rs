@@ -206,10 +206,9 @@ impl Params {
     pub(super) fn config(&self, num_tokens: usize) -> Value {
         let model = &self.model;
         let vision = &model.vision_model;
-        let specials = plm_processor::special_token_names().count();
         let vocab_size = match model.vocab_size {
             Some(size @ 1..) => json!(size),
-            _ => json!(num_tokens + specials),
+            _ => json!(num_tokens + plm_processor::NUM_SPECIAL_TOKENS),
         };
         let dtype = match self.dtype.as_deref() {
             Some("fp32") => "float32",
