@@ -1,8 +1,12 @@
 //! Chosen frames of an H.264 track.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use rust_h264::decoder::{Frame, OrderedDecoder};
@@ -13,7 +17,7 @@ use super::boxes::need;
 use super::container::{ContainerFault, Sample};
 use super::file::VideoFile;
 use super::yuv::{Colour, Plane, Samples, Yuv, to_rgb};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::{Image, check_size};
 
 /// The parameter sets that stand in the container.
@@ -21,23 +25,41 @@ use crate::image::{Image, check_size};
 pub(super) struct Configuration {
     avcc: Vec<u8>,
     pub(super) size_wh: (u32, u32),
+    /// What a decoder holds while it works, roughly.
+    decoder_bytes: u64,
 }
+
+/// What all decoders of a video may hold together; one may always work.
+const MAX_DECODERS_BYTES: u64 = 320 << 20;
 
 impl Configuration {
     /// Reads what precedes the samples.
     pub(super) fn read(codec_boxes: &[u8]) -> std::result::Result<Self, VideoFault> {
         let avcc = need(codec_boxes, *b"avcC")?.to_vec();
         let parsed = parse_avcc_config(&avcc).map_err(damaged)?;
-        let size_wh = match parsed.sps_nals.first() {
-            Some(sps) => {
-                let sps = parse_sps_info(sps).map_err(damaged)?;
-                (sps.width, sps.height)
-            }
-            None => {
-                return Err(damaged("its description holds no parameter set"));
-            }
+        let Some(sps) = parsed.sps_nals.first() else {
+            return Err(damaged("its description holds no parameter set"));
         };
-        Ok(Self { avcc, size_wh })
+        let sps = parse_sps_info(sps).map_err(damaged)?;
+        if sps.chroma_format > 2 || !matches!(sps.bit_depth_luma, 8 | 10) {
+            let depth = sps.bit_depth_luma;
+            let chroma = match sps.chroma_format {
+                3 => "4:4:4 chroma and ",
+                _ => "",
+            };
+            return Err(VideoFault::Unsupported {
+                found: format!("H.264 with {chroma}{depth} bits in MP4 or QuickTime"),
+            });
+        }
+        // Samples and motion of a pixel, in every picture that is kept and some that are made.
+        let pixel_bytes = 3 * u64::from(sps.bit_depth_luma.div_ceil(8));
+        let pictures = u64::from(sps.reference_frames) + 6;
+        let pixels = u64::from(sps.coded_width) * u64::from(sps.coded_height);
+        Ok(Self {
+            avcc,
+            size_wh: (sps.width, sps.height),
+            decoder_bytes: pixels.saturating_mul(pixel_bytes * pictures).max(1),
+        })
     }
 }
 
@@ -56,15 +78,32 @@ struct Group {
 /// Decodes samples of a track and hands each picture on with its sample; results are in the order of `wanted`.
 ///
 /// Decoding begins at the nearest picture before each that depends on none. Groups of pictures
-/// are decoded in parallel; a picture is let go as soon as it has been handed on.
+/// are decoded in parallel, as many at once as there are threads and memory allows; a picture is
+/// let go as soon as it has been handed on.
 pub(super) fn map_samples<T: Send + Clone>(
     video: &VideoFile,
     wanted: &[usize],
     take: impl Fn(usize, Image) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let taken: Vec<BTreeMap<usize, T>> = groups(video, wanted)?
+    let groups = groups(video, wanted)?;
+    let affordable = MAX_DECODERS_BYTES / video.configuration.decoder_bytes;
+    let decoders = (affordable as usize).clamp(1, rayon::current_num_threads());
+    let next = AtomicUsize::new(0);
+    let decode = |_| -> Result<BTreeMap<usize, T>> {
+        let mut taken = BTreeMap::new();
+        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let decoded = Decoding::new(video, &take).and_then(|decoding| decoding.run(group));
+            if decoded.is_err() {
+                // The others need not go on.
+                next.store(groups.len(), Ordering::Relaxed);
+            }
+            taken.append(&mut decoded?);
+        }
+        Ok(taken)
+    };
+    let taken: Vec<_> = (0..decoders)
         .into_par_iter()
-        .map(|group| Decoding::new(video, &take)?.run(group))
+        .map(decode)
         .collect::<Result<_>>()?;
     let taken: BTreeMap<usize, T> = taken.into_iter().flatten().collect();
     wanted
@@ -181,7 +220,7 @@ impl<'a, T, F: Fn(usize, Image) -> Result<T>> Decoding<'a, T, F> {
         Ok(decoding)
     }
 
-    fn run(mut self, group: Group) -> Result<BTreeMap<usize, T>> {
+    fn run(mut self, group: &Group) -> Result<BTreeMap<usize, T>> {
         let last = group.wanted.last().copied().unwrap_or(group.start);
         for index in group.start..=last {
             let bytes = self.input.sample(index)?;
@@ -193,22 +232,18 @@ impl<'a, T, F: Fn(usize, Image) -> Result<T>> Decoding<'a, T, F> {
                 self.feed(nal, index, &group.wanted)?;
             }
         }
-        for (frame, sample) in self.decoder.flush_with_meta() {
+        let decoder = &mut self.decoder;
+        let flushed = contained(|| Ok::<_, Infallible>(decoder.flush_with_meta()));
+        for (frame, sample) in flushed.map_err(|message| self.failed(last, message))? {
             self.hand_on(&frame, sample, &group.wanted)?;
         }
         Ok(self.taken)
     }
 
     fn feed(&mut self, nal: &NalUnit<'_>, sample: usize, wanted: &BTreeSet<usize>) -> Result<()> {
-        let failed = |error: &dyn std::fmt::Display| {
-            self.video.fault(VideoFault::Decode {
-                sample,
-                num_samples: self.video.track.samples.len(),
-                message: error.to_string(),
-            })
-        };
+        let failed = |message| self.failed(sample, message);
         if nal.nal_unit_type == NalUnitType::Sps {
-            let sps = parse_sps_info(nal).map_err(|error| failed(&error))?;
+            let sps = contained(|| parse_sps_info(nal)).map_err(failed)?;
             check_size(
                 sps.coded_width,
                 sps.coded_height,
@@ -220,14 +255,21 @@ impl<'a, T, F: Fn(usize, Image) -> Result<T>> Decoding<'a, T, F> {
                 full_range: sps.full_range,
             };
         }
-        let frames = self
-            .decoder
-            .decode_nal_with_meta(nal, sample)
-            .map_err(|error| failed(&error))?;
+        let decoder = &mut self.decoder;
+        let decoded = contained(|| decoder.decode_nal_with_meta(nal, sample));
+        let frames = decoded.map_err(|message| self.failed(sample, message))?;
         for (frame, sample) in frames {
             self.hand_on(&frame, sample, wanted)?;
         }
         Ok(())
+    }
+
+    fn failed(&self, sample: usize, message: String) -> Error {
+        self.video.fault(VideoFault::Decode {
+            sample,
+            num_samples: self.video.track.samples.len(),
+            message,
+        })
     }
 
     fn hand_on(&mut self, frame: &Frame, sample: usize, wanted: &BTreeSet<usize>) -> Result<()> {
@@ -239,6 +281,18 @@ impl<'a, T, F: Fn(usize, Image) -> Result<T>> Decoding<'a, T, F> {
         }
         Ok(())
     }
+}
+
+/// Turns a panic of the decoder, which a damaged stream may cause, into a message like its errors.
+///
+/// A decoder that has panicked is not used again.
+fn contained<R, E: Display>(
+    decode: impl FnOnce() -> std::result::Result<R, E>,
+) -> std::result::Result<R, String> {
+    let decoded = catch_unwind(AssertUnwindSafe(decode));
+    decoded
+        .map_err(|_| "the decoder cannot go on".to_owned())?
+        .map_err(|error| error.to_string())
 }
 
 /// Whether no other picture depends on this one.
@@ -277,5 +331,22 @@ fn yuv(frame: &Frame, colour: Colour) -> Yuv<'_> {
 impl From<ContainerFault> for VideoFault {
     fn from(fault: ContainerFault) -> Self {
         Self::Container(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_message() {
+        let panicked =
+            contained(|| -> std::result::Result<(), String> { panic!("of the decoder") });
+        assert_eq!(panicked.unwrap_err(), "the decoder cannot go on");
+        assert_eq!(
+            contained(|| Err::<(), _>("damaged")).unwrap_err(),
+            "damaged"
+        );
+        assert_eq!(contained(|| Ok::<_, String>(1)), Ok(1));
     }
 }
