@@ -84,6 +84,8 @@ pub use tokenizer::{
 };
 #[cfg(feature = "video")]
 pub use video::ContainerFault;
+#[cfg(feature = "ffmpeg")]
+pub use video::FfmpegFault;
 pub use video::{
     FramePosition, FrameRule, FrameSampling, META_MAX_FRAMES, SamplingFault, Video, VideoFault,
 };

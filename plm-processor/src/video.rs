@@ -4,6 +4,8 @@
 mod boxes;
 #[cfg(feature = "video")]
 mod container;
+#[cfg(feature = "ffmpeg")]
+mod ffmpeg;
 #[cfg(feature = "video")]
 mod file;
 mod gif;
@@ -26,8 +28,12 @@ use crate::regions::PixelBox;
 
 #[cfg(feature = "video")]
 pub use container::ContainerFault;
+#[cfg(feature = "ffmpeg")]
+pub use ffmpeg::FfmpegFault;
 pub use sampling::{FrameRule, FrameSampling, META_MAX_FRAMES, SamplingFault};
 
+#[cfg(feature = "ffmpeg")]
+use ffmpeg::FfmpegFile;
 #[cfg(feature = "video")]
 use file::VideoFile;
 use gif::GifFile;
@@ -51,6 +57,8 @@ enum Source {
     Gif(Arc<GifFile>),
     #[cfg(feature = "video")]
     H264(Arc<VideoFile>),
+    #[cfg(feature = "ffmpeg")]
+    Ffmpeg(Arc<FfmpegFile>),
 }
 
 /// Where a frame stands in its video.
@@ -73,7 +81,7 @@ pub enum VideoFault {
     UnknownFormat,
     /// A container or codec that is not decoded.
     #[error(
-        "it is {found}, which is not decoded here; convert it, for example with `ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p OUT.mp4`"
+        "it is {found}, which is read through an installed FFmpeg, with feature `ffmpeg`, which is not built in; build it in, or convert the file, for example with `ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p OUT.mp4`"
     )]
     Unsupported {
         /// Container and codec.
@@ -83,6 +91,10 @@ pub enum VideoFault {
     #[cfg(feature = "video")]
     #[error(transparent)]
     Container(ContainerFault),
+    /// FFmpeg gave no frames.
+    #[cfg(feature = "ffmpeg")]
+    #[error(transparent)]
+    Ffmpeg(FfmpegFault),
     /// The file ends before a frame.
     #[error(
         "frame {sample} of {num_samples} in the order of decoding lies beyond the end of the file, which is truncated"
@@ -131,7 +143,9 @@ impl Video {
     /// Opens a video file or a folder of pictures; no frame is decoded yet.
     ///
     /// A file is H.264 in MP4 or QuickTime, or an animated GIF, which is told from its first
-    /// bytes. The pictures of a folder are its frames in the order of their names.
+    /// bytes. With feature `ffmpeg`, other containers and codecs are read through the executable
+    /// that the environment variable `PLM_FFMPEG` names, else through `ffmpeg`; this decodes one
+    /// frame. The pictures of a folder are its frames in the order of their names.
     ///
     /// # Errors
     /// [`Error::Read`]; [`Error::Video`] when the file is damaged or in another format;
@@ -152,29 +166,33 @@ impl Video {
         }
         let read = |source| read_error(path, source);
         let mut file = File::open(path).map_err(read)?;
-        match FileKind::of(&mut file).map_err(read)? {
-            #[cfg(feature = "video")]
+        let found = match FileKind::of(&mut file).map_err(read)? {
             FileKind::IsoMedia => {
-                let video = VideoFile::open(path, file, limits)?;
-                Ok(Source::H264(Arc::new(video)).into())
-            }
-            #[cfg(not(feature = "video"))]
-            FileKind::IsoMedia => {
-                let found = "a video in MP4 or QuickTime, and feature `video` is not built in";
-                Err(video_error(
-                    path,
-                    VideoFault::Unsupported {
-                        found: found.to_owned(),
-                    },
-                ))
+                #[cfg(feature = "video")]
+                match VideoFile::open(path, file, limits) {
+                    Err(Error::Video {
+                        fault: VideoFault::Unsupported { found },
+                        ..
+                    }) => found,
+                    opened => return Ok(Source::H264(Arc::new(opened?)).into()),
+                }
+                #[cfg(not(feature = "video"))]
+                "a video in MP4 or QuickTime (feature `video` is not built in)".to_owned()
             }
             FileKind::Gif => {
                 let gif = GifFile::open(path, file, limits)?;
-                Ok(Source::Gif(Arc::new(gif)).into())
+                return Ok(Source::Gif(Arc::new(gif)).into());
             }
-            FileKind::Other(found) => Err(video_error(path, VideoFault::Unsupported { found })),
-            FileKind::Unknown => Err(video_error(path, VideoFault::UnknownFormat)),
+            FileKind::Other(found) => found,
+            FileKind::Unknown => return Err(video_error(path, VideoFault::UnknownFormat)),
+        };
+        #[cfg(feature = "ffmpeg")]
+        {
+            let video = FfmpegFile::open(path, found, limits)?;
+            Ok(Source::Ffmpeg(Arc::new(video)).into())
         }
+        #[cfg(not(feature = "ffmpeg"))]
+        Err(video_error(path, VideoFault::Unsupported { found }))
     }
 
     /// Takes frames that were chosen and decoded elsewhere; all of them are shown.
@@ -225,6 +243,8 @@ impl Video {
             Source::Gif(gif) => gif.seconds.len(),
             #[cfg(feature = "video")]
             Source::H264(file) => file.track.shown.len(),
+            #[cfg(feature = "ffmpeg")]
+            Source::Ffmpeg(file) => file.num_frames,
         }
     }
 
@@ -236,6 +256,8 @@ impl Video {
             Source::Gif(gif) => gif.fps,
             #[cfg(feature = "video")]
             Source::H264(file) => file.track.fps,
+            #[cfg(feature = "ffmpeg")]
+            Source::Ffmpeg(file) => file.fps,
         }
     }
 
@@ -248,6 +270,8 @@ impl Video {
             Source::Gif(gif) => gif.size_wh,
             #[cfg(feature = "video")]
             Source::H264(file) => file.size_wh,
+            #[cfg(feature = "ffmpeg")]
+            Source::Ffmpeg(file) => file.size_wh,
         }
     }
 
@@ -279,6 +303,8 @@ impl Video {
             Source::Gif(gif) => gif.seconds.get(index).copied(),
             #[cfg(feature = "video")]
             Source::H264(file) => file.track.shown.get(index).map(|shown| shown.seconds),
+            #[cfg(feature = "ffmpeg")]
+            Source::Ffmpeg(file) => file.seconds.as_ref()?.get(index).copied(),
         }
     }
 
@@ -328,6 +354,8 @@ impl Video {
             Source::Gif(gif) => gif.map_frames(&indices.collect::<Vec<_>>(), take),
             #[cfg(feature = "video")]
             Source::H264(file) => file.map_frames(&indices.collect::<Vec<_>>(), take),
+            #[cfg(feature = "ffmpeg")]
+            Source::Ffmpeg(file) => file.map_frames(&indices.collect::<Vec<_>>(), take),
         }
     }
 
@@ -339,6 +367,8 @@ impl Video {
             Source::Gif(gif) => gif.path.display().to_string(),
             #[cfg(feature = "video")]
             Source::H264(file) => file.name(),
+            #[cfg(feature = "ffmpeg")]
+            Source::Ffmpeg(file) => file.path.display().to_string(),
         }
     }
 }

@@ -19,7 +19,12 @@ fn load(dir: &Path) -> PerceptionLM {
 fn run_all(plm: &PerceptionLM, cases: &Cases) {
     let mut worst: f32 = 0.0;
     let mut run = 0;
-    for case in cases.cases.iter().filter(|case| !case.has_webm()) {
+    let has_ffmpeg = cases.cases.iter().any(Case::has_webm) && has_ffmpeg();
+    for case in &cases.cases {
+        if case.has_webm() && !has_ffmpeg {
+            eprintln!("{}: SKIPPED", case.id);
+            continue;
+        }
         let difference = match (&case.score, case.is_batch()) {
             (Some(_), _) => check_scores(plm, cases, case),
             (None, true) => check_batch(plm, cases, case),

@@ -88,6 +88,20 @@ pub struct ScoreCase {
     pub token_is_argmax: Vec<bool>,
 }
 
+/// Whether videos can be read through FFmpeg, or a loud notice that they are not.
+pub fn has_ffmpeg() -> bool {
+    let program = std::env::var_os("PLM_FFMPEG").unwrap_or_else(|| "ffmpeg".into());
+    let answer = std::process::Command::new(&program)
+        .arg("-version")
+        .output();
+    let has = answer.is_ok_and(|answer| answer.status.success());
+    if !has {
+        let program = program.display();
+        eprintln!("SKIPPED: no FFmpeg at `{program}`; install it, or set PLM_FFMPEG");
+    }
+    has
+}
+
 /// Cases of one checkpoint with the tensors that belong to them.
 pub struct Cases {
     pub cases: Vec<Case>,
@@ -138,7 +152,7 @@ impl Case {
         self.num_video_frames.is_some()
     }
 
-    /// Whether a clip of the case is in a container that is not read.
+    /// Whether a clip of the case is in a container that needs FFmpeg.
     pub fn has_webm(&self) -> bool {
         let messages = self.messages.as_ref().map(Value::to_string);
         messages.is_some_and(|messages| messages.contains(".webm"))

@@ -8,8 +8,11 @@
 //! | the files of a checkpoint, its template, options | `checkpoints.rs` |
 //! | texts and token ids | `texts.rs` |
 //! | video files | `videos.rs` |
+//! | video files that FFmpeg reads | `ffmpeg.rs` |
 
 mod checkpoints;
+#[cfg(feature = "ffmpeg")]
+mod ffmpeg;
 mod jpeg;
 mod pictures;
 mod texts;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use plm_processor::{FrameSampling, Video};
 use serde_json::Value;
 
-use crate::{json, numbers, rows, sha256, text};
+use crate::{has_ffmpeg, json, numbers, rows, sha256, text};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
@@ -13,7 +13,11 @@ fn fixtures() -> PathBuf {
 
 fn each_clip(check: impl Fn(&Value, &Video)) {
     let table = json(fixtures().join("expected_videos.json"));
+    let has_ffmpeg = has_ffmpeg();
     for row in rows(&table, "videos") {
+        if row.get("through").is_some() && !has_ffmpeg {
+            continue;
+        }
         let path = fixtures().join("videos").join(text(row, "file"));
         check(row, &Video::open(path).expect("opens"));
     }
@@ -60,7 +64,18 @@ fn frames_have_their_times() {
             let (found, expected) = (position.seconds.expect("has times"), expected.expect("one"));
             assert!((found - expected).abs() < 1e-9, "{}", text(row, "file"));
         }
-        assert!((video.fps().expect("has a rate") - 15.0).abs() < 1e-9);
+        // Containers of the second kind count in milliseconds, and round.
+        let (expected, tolerance) = match text(row, "file").rsplit('.').next() {
+            Some("avi" | "ts") => (25.0, 1e-9),
+            Some("webm" | "mkv") => (15.0, 0.1),
+            _ => (15.0, 1e-9),
+        };
+        let fps = video.fps().expect("has a rate");
+        assert!(
+            (fps - expected).abs() < tolerance,
+            "{} {fps}",
+            text(row, "file")
+        );
     });
 }
 

@@ -48,6 +48,27 @@ fn golden() -> Option<PathBuf> {
     None
 }
 
+/// Whether videos can be read through FFmpeg, or a loud notice that they are not.
+#[cfg(feature = "video")]
+#[allow(clippy::print_stderr)]
+fn has_ffmpeg() -> bool {
+    if !cfg!(feature = "ffmpeg") {
+        return false;
+    }
+    let program = std::env::var_os("PLM_FFMPEG").unwrap_or_else(|| "ffmpeg".into());
+    let answer = std::process::Command::new(&program)
+        .arg("-version")
+        .output();
+    let has = answer.is_ok_and(|answer| answer.status.success());
+    if !has {
+        eprintln!(
+            "SKIPPED: no FFmpeg at `{}`; install it, or set PLM_FFMPEG",
+            program.display()
+        );
+    }
+    has
+}
+
 fn json(path: impl AsRef<Path>) -> Value {
     let bytes = std::fs::read(path.as_ref()).expect("a recording is readable");
     serde_json::from_slice(&bytes).expect("a recording is JSON")
