@@ -140,7 +140,7 @@ impl FfmpegFile {
         file.num_frames = packets.num_frames();
         (file.seconds, file.fps) = (packets.seconds(), packets.fps());
         if file.num_frames > 0 {
-            let first = file.map_frames(&[0], Ok)?;
+            let first = file.map_frames(&[0], |_, frame| Ok(frame))?;
             file.size_wh = first.first().map_or((0, 0), Image::size_wh);
         }
         Ok(file)
@@ -162,11 +162,11 @@ impl FfmpegFile {
         Ok(packets)
     }
 
-    /// Decodes frames, which must exist, and hands each on.
+    /// Decodes frames, which must exist, and hands each on with its number.
     pub(super) fn map_frames<T: Clone>(
         &self,
         indices: &[usize],
-        take: impl Fn(Image) -> Result<T>,
+        take: impl Fn(usize, Image) -> Result<T>,
     ) -> Result<Vec<T>> {
         let wanted: BTreeSet<usize> = indices.iter().copied().collect();
         let Some(&last) = wanted.last() else {
@@ -188,7 +188,7 @@ impl FfmpegFile {
                 }));
             };
             if wanted.contains(&index) {
-                taken.insert(index, take(frame)?);
+                taken.insert(index, take(index, frame)?);
             }
         }
         Ok(indices
