@@ -374,7 +374,7 @@ fn byte_count(text: &str) -> Result<u64, String> {
     let number = units.iter().find_map(|(unit, bytes)| {
         let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
         let count = number * *bytes as f64;
-        (count >= 1.0 && count < 1e18).then_some(count as u64)
+        (1.0..1e18).contains(&count).then_some(count as u64)
     });
     number.ok_or_else(|| "a size is a number of bytes, such as 5GB, 500MB or 2GiB".to_owned())
 }

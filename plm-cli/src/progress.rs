@@ -43,6 +43,24 @@ pub(crate) fn of_model() -> ProgressFn {
     })
 }
 
+/// Shows how many bytes of a checkpoint are done.
+pub(crate) fn of_bytes(what: &str) -> ProgressFn {
+    let bar = bytes(what);
+    Arc::new(move |progress| {
+        if let Progress::Loading {
+            bytes: done,
+            total_bytes,
+        } = progress
+        {
+            bar.set_length(total_bytes);
+            bar.set_position(done);
+            if done >= total_bytes {
+                bar.finish_and_clear();
+            }
+        }
+    })
+}
+
 /// A bar that counts bytes.
 pub(crate) fn bytes(what: &str) -> ProgressBar {
     bar(

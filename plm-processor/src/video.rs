@@ -94,7 +94,7 @@ pub enum VideoFault {
     /// FFmpeg gave no frames.
     #[cfg(feature = "ffmpeg")]
     #[error(transparent)]
-    Ffmpeg(FfmpegFault),
+    Ffmpeg(Box<FfmpegFault>),
     /// The file ends before a frame.
     #[error(
         "frame {sample} of {num_samples} in the order of decoding lies beyond the end of the file, which is truncated"

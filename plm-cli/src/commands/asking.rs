@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use plm::regions::{Clip, Interval, PixelBox, RegionFault, frame_boxes_from_json};
+use plm::regions::{Clip, Interval, Misread, PixelBox, RegionFault, frame_boxes_from_json};
 use plm::{Answer, Content, Conversation, Decoding, FramePosition, PerceptionLM, Video};
 use serde::Serialize;
 
 use super::generate::work;
 use crate::args::{MarkArgs, TileArgs};
 use crate::conversations::TextSource;
-use crate::error::Error;
+use crate::error::{Error, one_line};
 use crate::progress;
 use crate::report::AnswerReport;
 use crate::request::{ModelRequest, clip_sampling};
@@ -59,6 +59,21 @@ impl Asked {
             answer: AnswerReport::new(model, &self.plm, &self.answer, self.preprocess),
         }
     }
+}
+
+/// An answer in lines: its text if that is to stand there, what was found in it, and what was not
+/// understood.
+pub(super) fn told(
+    text: Option<&str>,
+    found: impl IntoIterator<Item = String>,
+    misread: &[Misread],
+) -> String {
+    let text = text.map(str::to_owned).into_iter();
+    let misread = misread
+        .iter()
+        .map(|misread| format!("not understood: {}", one_line(misread)));
+    let lines = text.chain(found).chain(misread);
+    lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
 /// The texts of a conversation.

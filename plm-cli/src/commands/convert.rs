@@ -35,7 +35,7 @@ pub(crate) fn run(args: ConvertArgs) -> Result<(), Error> {
             Layout::HuggingFace => args.max_shard_size.or(Some(MAX_SHARD_BYTES)),
             Layout::Original => args.max_shard_size,
         },
-        progress: Some(progress::of_model()),
+        progress: Some(progress::of_bytes("converting")),
     };
     let converted = plm::convert(&from, &args.out, &options)?;
     if args.json {

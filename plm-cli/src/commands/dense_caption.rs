@@ -2,7 +2,7 @@ use plm::FramePosition;
 use plm::regions::{DenseCaption, DenseCaptions, Parsed};
 use serde::Serialize;
 
-use super::asking::{Asked, AskedReport, IntervalReport, ShownReport, open_clip};
+use super::asking::{Asked, AskedReport, IntervalReport, ShownReport, open_clip, told};
 use crate::args::DenseCaptionArgs;
 use crate::error::{Error, one_line};
 use crate::output;
@@ -66,17 +66,12 @@ fn reports<'a>(
 
 /// The captions, or the answer as it is if none was understood.
 fn table(parsed: &Parsed<DenseCaption>, shown: &[FramePosition]) -> String {
-    let mut text = String::new();
-    if parsed.found.is_empty() {
-        text += &format!("{}\n", parsed.text);
-    }
-    for report in reports(parsed, shown) {
-        text += &format!("{}: {}\n", report.interval.in_words(), report.caption);
-    }
-    for misread in &parsed.misread {
-        text += &format!("not understood: {}\n", one_line(misread));
-    }
-    text
+    let text = parsed.found.is_empty().then_some(parsed.text.as_str());
+    let captions = reports(parsed, shown);
+    let captions = captions
+        .iter()
+        .map(|report| format!("{}: {}", report.interval.in_words(), report.caption));
+    told(text, captions, &parsed.misread)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use plm::Image;
 use plm::regions::{Grounding, Parsed, PixelBox};
 use serde::Serialize;
 
-use super::asking::{Asked, AskedReport};
+use super::asking::{Asked, AskedReport, told};
 use crate::args::GroundArgs;
 use crate::error::{Error, one_line};
 use crate::new_file::NewFile;
@@ -72,15 +72,11 @@ fn annotated(picture: &Image, boxes: &[PixelBox]) -> Option<Image> {
 }
 
 fn table(parsed: &Parsed<PixelBox>) -> String {
-    let mut text = format!("{}\n", parsed.text);
-    for region in &parsed.found {
+    let boxes = parsed.found.iter().map(|region| {
         let [left, top, right, bottom] = region.xyxy();
-        text += &format!("box: {left:.1},{top:.1},{right:.1},{bottom:.1}\n");
-    }
-    for misread in &parsed.misread {
-        text += &format!("not understood: {}\n", one_line(misread));
-    }
-    text
+        format!("box: {left:.1},{top:.1},{right:.1},{bottom:.1}")
+    });
+    told(Some(&parsed.text), boxes, &parsed.misread)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use plm::FramePosition;
 use plm::regions::{EventLocation, Interval, Parsed};
 use serde::Serialize;
 
-use super::asking::{Asked, AskedReport, IntervalReport, ShownReport, open_clip};
+use super::asking::{Asked, AskedReport, IntervalReport, ShownReport, open_clip, told};
 use crate::args::LocateArgs;
 use crate::error::{Error, one_line};
 use crate::output;
@@ -51,14 +51,9 @@ fn reports(parsed: &Parsed<Interval>, shown: &[FramePosition]) -> Vec<IntervalRe
 }
 
 fn table(parsed: &Parsed<Interval>, shown: &[FramePosition]) -> String {
-    let mut text = format!("{}\n", parsed.text);
-    for interval in reports(parsed, shown) {
-        text += &format!("{}\n", interval.in_words());
-    }
-    for misread in &parsed.misread {
-        text += &format!("not understood: {}\n", one_line(misread));
-    }
-    text
+    let intervals = reports(parsed, shown);
+    let intervals = intervals.iter().map(IntervalReport::in_words);
+    told(Some(&parsed.text), intervals, &parsed.misread)
 }
 
 #[cfg(test)]

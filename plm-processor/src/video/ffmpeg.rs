@@ -245,7 +245,7 @@ impl FfmpegFile {
     }
 
     fn fault(&self, fault: FfmpegFault) -> Error {
-        video_error(&self.path, VideoFault::Ffmpeg(fault))
+        video_error(&self.path, VideoFault::Ffmpeg(Box::new(fault)))
     }
 }
 

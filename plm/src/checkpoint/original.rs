@@ -202,8 +202,8 @@ impl Original {
         if is_rotated(&name) {
             let head_rows = self.params.head_dim();
             if let [rows, _] = entry.shape[..]
-                && rows % head_rows == 0
-                && head_rows % 2 == 0
+                && rows.is_multiple_of(head_rows)
+                && head_rows.is_multiple_of(2)
             {
                 entry.arrangement = Arrangement::HeadRows {
                     head_rows,
@@ -217,6 +217,8 @@ impl Original {
             if let [rows, width] = entry.shape[..]
                 && let Some(from) = grid_of(rows, class_rows)
                 && from != to
+                // No tile is that much larger; a small file must not become a large tensor.
+                && to <= 8 * from
             {
                 entry.shape = vec![class_rows + to * to, width];
                 entry.arrangement = Arrangement::Positions {

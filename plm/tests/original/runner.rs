@@ -51,7 +51,7 @@ fn byte_tokens() -> String {
 }
 
 /// A `.pth` file, or the pickle of one with three storages of 4 KiB: every tensor is read.
-pub fn pickle(bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn pickle(bytes: &[u8]) -> Result<(), Error> {
     let file = if bytes.starts_with(b"PK") {
         bytes.to_vec()
     } else {
@@ -85,7 +85,7 @@ fn archive(pickle: &[u8]) -> Vec<u8> {
 }
 
 /// A `params.json`: the config and the processor are read.
-pub fn params_json(bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn params_json(bytes: &[u8]) -> Result<(), Error> {
     let result = with_file("params.json", bytes, |dir| Checkpoint::from_dir(dir));
     // What was read must be sound.
     with_file("params.json", PARAMS.as_bytes(), |_| Ok(()))?;
@@ -96,7 +96,7 @@ pub fn params_json(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// A `tokenizer.model`: it becomes a tokenizer, encodes a text, and becomes itself again.
-pub fn tokenizer_model(bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn tokenizer_model(bytes: &[u8]) -> Result<(), Error> {
     let (json, num_tokens) = tokenizer_json_of_model(bytes, "tokenizer.model")?;
     let tokenizer = Tokenizer::from_bytes(&json, "tokenizer.json")?;
     let text = "A tale of 3 cities:\n\n\tüber <|image|> \u{1F600}";
