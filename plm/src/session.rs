@@ -109,6 +109,15 @@ impl<'a> Session<'a> {
             .filter(|content| !matches!(content, Content::Text(_)))
             .count();
         self.features.truncate(known);
+        // By Meta's rules a picture loses its tiles when another one joins it.
+        let as_before = self.features.iter().zip(&prompt.media);
+        let as_before = as_before.take_while(|(f, media)| f.dims()[0] == media.num_tokens());
+        let as_before = as_before.count();
+        self.features.truncate(as_before);
+        let changed_from = prompt
+            .media
+            .get(as_before)
+            .map(|media| media.positions.start);
         for media in &prompt.media[self.features.len()..] {
             let features = self.plm.embed_media(media)?;
             self.features.push(features);
@@ -118,7 +127,9 @@ impl<'a> Session<'a> {
         let same = self.cached_ids.iter().zip(&prompt.token_ids);
         let common = same.take_while(|(a, b)| a == b).count();
         // The last token is read again, since its logits are wanted.
-        let keep = common.min(prompt.token_ids.len() - 1);
+        let keep = common
+            .min(prompt.token_ids.len() - 1)
+            .min(changed_from.unwrap_or(usize::MAX));
         let mut cache =
             std::mem::replace(&mut self.cache, self.plm.model().language_model.new_cache());
         self.cached_ids.clear();

@@ -156,6 +156,18 @@ fn a_session_answers_like_a_fresh_run_and_reads_only_what_is_new() {
 }
 
 #[test]
+fn a_session_by_metas_rules_looks_anew_at_pictures_that_lose_their_tiles() {
+    let options = LoadOptions {
+        encoding: EncodeOptions {
+            rules: plm::Rules::Meta,
+            ..EncodeOptions::default()
+        },
+        ..LoadOptions::default()
+    };
+    check_session(&PerceptionLM::embedded(&options).unwrap());
+}
+
+#[test]
 fn golden_sessions_answer_like_fresh_runs() {
     let Some(golden) = golden() else { return };
     for variant in ["tinyL", "tinyG", "tinyO"] {

@@ -104,7 +104,8 @@ impl Original {
                 if name.starts_with("output.") && is_embedding {
                     continue;
                 }
-                let entry = self.entry(&path, &name, stored, shard)?;
+                let mut entry = entry(&path, &name, &stored, shard)?;
+                self.translate(&name, &mut entry);
                 let name = hugging_face_name(&name).unwrap_or(name);
                 weights.insert(name, entry);
             }
@@ -135,62 +136,6 @@ impl Original {
         }
         parts.sort();
         Ok(parts)
-    }
-
-    fn entry(
-        &self,
-        path: &Path,
-        name: &str,
-        stored: StoredTensor,
-        shard: usize,
-    ) -> Result<TensorEntry, Error> {
-        let fail = |what: &str| Error::WeightFile {
-            path: path.to_owned(),
-            what: format!("tensor `{name}` {what}"),
-        };
-        let view = &stored.view;
-        let size = view.dtype.bitsize() / 8;
-        // One past the last number that the view reaches.
-        let empty = view.shape.contains(&0);
-        let reach = view
-            .shape
-            .iter()
-            .zip(&view.strides)
-            .try_fold(view.offset, |reach, (&length, &stride)| {
-                reach.checked_add(length.saturating_sub(1).checked_mul(stride)?)
-            })
-            .and_then(|last| last.checked_add(usize::from(!empty)))
-            .and_then(|end| end.checked_mul(size))
-            .filter(|&end| end as u64 <= stored.length)
-            .ok_or_else(|| fail("reaches beyond its storage; download it again"))?;
-        let numbers = view
-            .shape
-            .iter()
-            .try_fold(1_usize, |n, &length| n.checked_mul(length));
-        let num_bytes = numbers
-            .and_then(|n| n.checked_mul(size))
-            // A view that repeats numbers has more of them than its storage.
-            .filter(|&bytes| bytes as u64 <= stored.length)
-            .ok_or_else(|| fail("is larger than its storage"))?;
-        let start = view.offset * size;
-        let mut entry = TensorEntry {
-            shard,
-            dtype: view.dtype,
-            shape: view.shape.clone(),
-            offset: stored.start + start as u64,
-            num_bytes,
-            arrangement: Arrangement::AsStored,
-            strided: None,
-        };
-        if !is_contiguous(&view.shape, &view.strides) {
-            entry.strided = Some(Strided {
-                shape: view.shape.clone(),
-                strides: view.strides.clone(),
-                span: reach.saturating_sub(start),
-            });
-        }
-        self.translate(name, &mut entry);
-        Ok(entry)
     }
 
     /// Sets how a tensor becomes Hugging Face's. A tensor of an unexpected shape stays as it is:
@@ -233,6 +178,74 @@ impl Original {
     }
 }
 
+/// The tensors of one `torch.save` file, as they are.
+pub(crate) fn torch_weights(path: &Path) -> Result<Weights, Error> {
+    let source = open(path)?;
+    let tensors = stored_tensors(path, &source)?;
+    let mut weights = Weights::default();
+    let shard = weights.add_source(path.to_owned(), source);
+    for (name, stored) in tensors {
+        let entry = entry(path, &name, &stored, shard)?;
+        weights.insert(name, entry);
+    }
+    Ok(weights)
+}
+
+/// Where a tensor stands in its file, checked to lie there.
+fn entry(
+    path: &Path,
+    name: &str,
+    stored: &StoredTensor,
+    shard: usize,
+) -> Result<TensorEntry, Error> {
+    let fail = |what: &str| Error::WeightFile {
+        path: path.to_owned(),
+        what: format!("tensor `{name}` {what}"),
+    };
+    let view = &stored.view;
+    let size = view.dtype.bitsize() / 8;
+    // One past the last number that the view reaches.
+    let empty = view.shape.contains(&0);
+    let reach = view
+        .shape
+        .iter()
+        .zip(&view.strides)
+        .try_fold(view.offset, |reach, (&length, &stride)| {
+            reach.checked_add(length.saturating_sub(1).checked_mul(stride)?)
+        })
+        .and_then(|last| last.checked_add(usize::from(!empty)))
+        .and_then(|end| end.checked_mul(size))
+        .filter(|&end| end as u64 <= stored.length)
+        .ok_or_else(|| fail("reaches beyond its storage; download it again"))?;
+    let numbers = view
+        .shape
+        .iter()
+        .try_fold(1_usize, |n, &length| n.checked_mul(length));
+    let num_bytes = numbers
+        .and_then(|n| n.checked_mul(size))
+        // A view that repeats numbers has more of them than its storage.
+        .filter(|&bytes| bytes as u64 <= stored.length)
+        .ok_or_else(|| fail("is larger than its storage"))?;
+    let start = view.offset * size;
+    let mut entry = TensorEntry {
+        shard,
+        dtype: view.dtype,
+        shape: view.shape.clone(),
+        offset: stored.start + start as u64,
+        num_bytes,
+        arrangement: Arrangement::AsStored,
+        strided: None,
+    };
+    if !is_contiguous(&view.shape, &view.strides) {
+        entry.strided = Some(Strided {
+            shape: view.shape.clone(),
+            strides: view.strides.clone(),
+            span: reach.saturating_sub(start),
+        });
+    }
+    Ok(entry)
+}
+
 /// The side of the square of patches that `rows` positions stand for.
 fn grid_of(rows: usize, class_rows: usize) -> Option<usize> {
     let patches = rows.checked_sub(class_rows)?;
@@ -241,12 +254,12 @@ fn grid_of(rows: usize, class_rows: usize) -> Option<usize> {
 }
 
 fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
-    let mut expected = 1;
+    let mut expected = 1_usize;
     for (&length, &stride) in shape.iter().zip(strides).rev() {
         if length != 1 && stride != expected {
             return false;
         }
-        expected *= length.max(1);
+        expected = expected.saturating_mul(length.max(1));
     }
     true
 }

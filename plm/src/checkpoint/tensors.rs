@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::arrangement::{Arrangement, RowOrder, gather, resample_positions};
 use super::files::{CheckpointFiles, Source};
-use super::original::is_rotated;
+use super::original::{is_rotated, torch_weights};
 use crate::Error;
 
 /// Largest header of a weight file that is read; PLM-8B's is below 200 kB.
@@ -73,6 +73,17 @@ impl Weights {
     /// truncated; [`Error::Shards`] when index and shards disagree.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, Error> {
         Self::from_files(&CheckpointFiles::find(dir)?)
+    }
+
+    /// Opens the tensors of one file of `torch.save`, such as a part of Meta's weights, under their
+    /// own names and as they are stored. Nothing in it is executed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingFile`] or [`Error::Read`] for the file; [`Error::WeightFile`] when it is
+    /// damaged, truncated, or holds anything but tensors.
+    pub fn open_torch(path: impl AsRef<Path>) -> Result<Self, Error> {
+        torch_weights(path.as_ref())
     }
 
     /// Adds a file of tensors; returns its number.
@@ -416,7 +427,7 @@ fn float_dtype(dtype: Dtype) -> Option<DType> {
 }
 
 /// Reads and checks a safetensors header; returns where the data starts and what it holds.
-fn read_header(path: &std::path::Path, source: &Source) -> Result<(u64, Metadata), Error> {
+fn read_header(path: &Path, source: &Source) -> Result<(u64, Metadata), Error> {
     let fail = |what: String| Error::WeightFile {
         path: path.to_owned(),
         what,

@@ -50,7 +50,8 @@ fn byte_tokens() -> String {
         .collect()
 }
 
-/// A `.pth` file, or the pickle of one with three storages of 4 KiB: every tensor is read.
+/// A `.pth` file, or the pickle of one with three storages of 4 KiB: every tensor is read, as it
+/// is and as a part of a checkpoint.
 pub(crate) fn pickle(bytes: &[u8]) -> Result<(), Error> {
     let file = if bytes.starts_with(b"PK") {
         bytes.to_vec()
@@ -58,14 +59,16 @@ pub(crate) fn pickle(bytes: &[u8]) -> Result<(), Error> {
         archive(bytes)
     };
     with_file("consolidated.pth", &file, |dir| {
-        let weights = Weights::open(dir)?;
-        for name in weights.names() {
-            if weights.dtype(name).is_some() {
-                weights.read(name, DType::F32)?;
-            }
-        }
-        Ok(())
+        read_all(&Weights::open_torch(dir.join("consolidated.pth"))?)?;
+        read_all(&Weights::open(dir)?)
     })
+}
+
+fn read_all(weights: &Weights) -> Result<(), Error> {
+    for name in weights.names().filter(|name| weights.dtype(name).is_some()) {
+        weights.read(name, DType::F32)?;
+    }
+    Ok(())
 }
 
 fn archive(pickle: &[u8]) -> Vec<u8> {
