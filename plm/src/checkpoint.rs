@@ -1,7 +1,9 @@
 //! A checkpoint's files: a folder in Hugging Face's or Meta's layout, or an embedded copy.
 
 mod arrangement;
+mod chunks;
 mod files;
+mod header;
 mod load;
 mod numbers;
 mod original;

@@ -3,19 +3,15 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
-use super::arrangement::{Arrangement, RowOrder, gather, resample_positions};
+use super::arrangement::{Arrangement, RowOrder};
+use super::chunks::Chunks;
 use super::files::{CheckpointFiles, Source};
+use super::header::read_header;
 use super::original::{is_rotated, torch_weights};
 use crate::Error;
-
-/// Largest header of a weight file that is read; PLM-8B's is below 200 kB.
-const MAX_HEADER_BYTES: u64 = 100 << 20;
-
-/// Bytes of a tensor that are read and converted at a time.
-const READ_CHUNK_BYTES: usize = 8 << 20;
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -29,9 +25,9 @@ pub struct Weights {
 }
 
 #[derive(Debug)]
-struct Shard {
-    path: PathBuf,
-    source: Source,
+pub(super) struct Shard {
+    pub(super) path: PathBuf,
+    pub(super) source: Source,
 }
 
 /// Where a tensor stands, and how.
@@ -238,7 +234,7 @@ impl Weights {
     ) -> Result<Result<(), E>, Error> {
         let entry = self.tensors.get(name);
         let entry = entry.ok_or_else(|| Error::MissingTensor { name: name.into() })?;
-        let mut chunks = self.chunks(entry)?;
+        let mut chunks = Chunks::of(&self.shards[entry.shard], entry)?;
         while let Some(bytes) = chunks.next()? {
             if let Err(error) = take(bytes) {
                 return Ok(Err(error));
@@ -255,7 +251,8 @@ impl Weights {
         if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
             return Ok(false);
         }
-        let (mut a, mut b) = (self.chunks(a)?, self.chunks(b)?);
+        let chunks = |entry: &TensorEntry| Chunks::of(&self.shards[entry.shard], entry);
+        let (mut a, mut b) = (chunks(a)?, chunks(b)?);
         loop {
             match (a.next()?, b.next()?) {
                 (Some(a), Some(b)) if a == b => {}
@@ -277,7 +274,7 @@ impl Weights {
         let (Some(entry), Some(stored)) = (self.tensors.get(name), self.dtype(name)) else {
             return Err(Error::MissingTensor { name: name.into() });
         };
-        let chunks = self.chunks(entry)?;
+        let chunks = Chunks::of(&self.shards[entry.shard], entry)?;
         let shape = entry.shape.clone();
         Ok(match (stored, dtype) {
             (DType::F32, DType::F16) => TensorData::new(
@@ -307,103 +304,6 @@ impl Weights {
             _ => TensorData::new(convert(chunks, |b| bf16::from_le_bytes(b).to_f32())?, shape),
         })
     }
-
-    /// The bytes of a tensor, a few MiB at a time.
-    ///
-    /// A tensor that is not contiguous or that is interpolated is read as a whole.
-    fn chunks<'a>(&'a self, entry: &'a TensorEntry) -> Result<Chunks<'a>, Error> {
-        let size = entry.dtype.bitsize() / 8;
-        let mut chunks = Chunks {
-            shard: &self.shards[entry.shard],
-            offset: entry.offset,
-            left: entry.num_bytes,
-            step: READ_CHUNK_BYTES,
-            rows: None,
-            buffer: Vec::new(),
-            whole: None,
-        };
-        if let Arrangement::HeadRows { head_rows, order } = entry.arrangement {
-            let row_bytes = size * entry.shape[1..].iter().product::<usize>();
-            let head_bytes = (head_rows * row_bytes).max(1);
-            chunks.step = READ_CHUNK_BYTES.div_ceil(head_bytes) * head_bytes;
-            chunks.rows = Some((order, head_rows, row_bytes));
-        }
-        if let Some(strided) = &entry.strided {
-            let span = chunks.read(strided.span)?;
-            chunks.whole = Some(gather(span, &strided.shape, &strided.strides, size));
-        }
-        if let (
-            Arrangement::Positions {
-                class_rows,
-                from,
-                to,
-            },
-            Some(dtype),
-        ) = (&entry.arrangement, float_dtype(entry.dtype))
-        {
-            let stored = match chunks.whole.take() {
-                Some(whole) => whole,
-                None => chunks.read(entry.num_bytes)?.to_vec(),
-            };
-            let resampled = resample_positions(&stored, dtype, *class_rows, *from, *to);
-            chunks.whole = Some(resampled);
-        }
-        if let Some(whole) = &chunks.whole {
-            chunks.left = whole.len();
-        }
-        Ok(chunks)
-    }
-}
-
-/// Reads a tensor's bytes chunk by chunk.
-struct Chunks<'a> {
-    shard: &'a Shard,
-    offset: u64,
-    left: usize,
-    /// Bytes of a chunk.
-    step: usize,
-    /// The order that rows take, rows of a head, bytes of a row.
-    rows: Option<(RowOrder, usize, usize)>,
-    buffer: Vec<u8>,
-    /// All bytes, where they had to be read at once.
-    whole: Option<Vec<u8>>,
-}
-
-impl Chunks<'_> {
-    fn next(&mut self) -> Result<Option<&[u8]>, Error> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        match self.whole.take() {
-            Some(whole) => {
-                self.buffer = whole;
-                self.left = 0;
-            }
-            None => {
-                let size = self.left.min(self.step);
-                self.read(size)?;
-                self.offset += size as u64;
-                self.left -= size;
-            }
-        }
-        if let Some((order, head_rows, row_bytes)) = self.rows {
-            order.apply(&mut self.buffer, head_rows, row_bytes);
-        }
-        Ok(Some(&self.buffer))
-    }
-
-    /// Reads `size` bytes of the file into the buffer.
-    fn read(&mut self, size: usize) -> Result<&[u8], Error> {
-        self.buffer.resize(size, 0);
-        self.shard
-            .source
-            .read_exact_at(&mut self.buffer, self.offset)
-            .map_err(|source| Error::Read {
-                path: self.shard.path.clone(),
-                source,
-            })?;
-        Ok(&self.buffer)
-    }
 }
 
 fn convert<const N: usize, T>(
@@ -417,48 +317,12 @@ fn convert<const N: usize, T>(
     Ok(values)
 }
 
-fn float_dtype(dtype: Dtype) -> Option<DType> {
+/// The precision of a tensor, if it is f32, f16 or bf16.
+pub(super) fn float_dtype(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F32 => Some(DType::F32),
         Dtype::F16 => Some(DType::F16),
         Dtype::BF16 => Some(DType::BF16),
         _ => None,
     }
-}
-
-/// Reads and checks a safetensors header; returns where the data starts and what it holds.
-fn read_header(path: &Path, source: &Source) -> Result<(u64, Metadata), Error> {
-    let fail = |what: String| Error::WeightFile {
-        path: path.to_owned(),
-        what,
-    };
-    let io = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let file_bytes = source.len().map_err(io)?;
-    let mut length = [0; 8];
-    if file_bytes < 8 {
-        return Err(fail(format!(
-            "it is only {file_bytes} bytes long; download it again"
-        )));
-    }
-    source.read_exact_at(&mut length, 0).map_err(io)?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER_BYTES || length > file_bytes - 8 {
-        return Err(fail(format!(
-            "its header claims {length} bytes in a file of {file_bytes}; it is truncated or no safetensors file"
-        )));
-    }
-    let mut header = vec![0; length as usize];
-    source.read_exact_at(&mut header, 8).map_err(io)?;
-    let metadata: Metadata = serde_json::from_slice(&header)
-        .map_err(|error| fail(format!("its header is damaged: {error}")))?;
-    let expected = 8 + length + metadata.data_len() as u64;
-    if expected != file_bytes {
-        return Err(fail(format!(
-            "its header describes {expected} bytes, the file has {file_bytes}; download it again"
-        )));
-    }
-    Ok((8 + length, metadata))
 }

@@ -1,0 +1,104 @@
+use super::arrangement::{Arrangement, RowOrder, gather, resample_positions};
+use super::tensors::{Shard, TensorEntry, float_dtype};
+use crate::Error;
+
+/// Bytes of a tensor that are read and converted at a time.
+const READ_CHUNK_BYTES: usize = 8 << 20;
+
+/// Reads a tensor's bytes chunk by chunk.
+pub(super) struct Chunks<'a> {
+    shard: &'a Shard,
+    offset: u64,
+    pub(super) left: usize,
+    /// Bytes of a chunk.
+    step: usize,
+    /// The order that rows take, rows of a head, bytes of a row.
+    rows: Option<(RowOrder, usize, usize)>,
+    buffer: Vec<u8>,
+    /// All bytes, where they had to be read at once.
+    whole: Option<Vec<u8>>,
+}
+
+impl<'a> Chunks<'a> {
+    /// The bytes of a tensor, a few MiB at a time.
+    ///
+    /// A tensor that is not contiguous or that is interpolated is read as a whole.
+    pub(super) fn of(shard: &'a Shard, entry: &TensorEntry) -> Result<Self, Error> {
+        let size = entry.dtype.bitsize() / 8;
+        let mut chunks = Self {
+            shard,
+            offset: entry.offset,
+            left: entry.num_bytes,
+            step: READ_CHUNK_BYTES,
+            rows: None,
+            buffer: Vec::new(),
+            whole: None,
+        };
+        if let Arrangement::HeadRows { head_rows, order } = entry.arrangement {
+            let row_bytes = size * entry.shape[1..].iter().product::<usize>();
+            let head_bytes = (head_rows * row_bytes).max(1);
+            chunks.step = READ_CHUNK_BYTES.div_ceil(head_bytes) * head_bytes;
+            chunks.rows = Some((order, head_rows, row_bytes));
+        }
+        if let Some(strided) = &entry.strided {
+            let span = chunks.read(strided.span)?;
+            chunks.whole = Some(gather(span, &strided.shape, &strided.strides, size));
+        }
+        if let (
+            Arrangement::Positions {
+                class_rows,
+                from,
+                to,
+            },
+            Some(dtype),
+        ) = (&entry.arrangement, float_dtype(entry.dtype))
+        {
+            let stored = match chunks.whole.take() {
+                Some(whole) => whole,
+                None => chunks.read(entry.num_bytes)?.to_vec(),
+            };
+            let resampled = resample_positions(&stored, dtype, *class_rows, *from, *to);
+            chunks.whole = Some(resampled);
+        }
+        if let Some(whole) = &chunks.whole {
+            chunks.left = whole.len();
+        }
+        Ok(chunks)
+    }
+
+    /// The next bytes; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        match self.whole.take() {
+            Some(whole) => {
+                self.buffer = whole;
+                self.left = 0;
+            }
+            None => {
+                let size = self.left.min(self.step);
+                self.read(size)?;
+                self.offset += size as u64;
+                self.left -= size;
+            }
+        }
+        if let Some((order, head_rows, row_bytes)) = self.rows {
+            order.apply(&mut self.buffer, head_rows, row_bytes);
+        }
+        Ok(Some(&self.buffer))
+    }
+
+    /// Reads `size` bytes of the file into the buffer.
+    fn read(&mut self, size: usize) -> Result<&[u8], Error> {
+        self.buffer.resize(size, 0);
+        self.shard
+            .source
+            .read_exact_at(&mut self.buffer, self.offset)
+            .map_err(|source| Error::Read {
+                path: self.shard.path.clone(),
+                source,
+            })?;
+        Ok(&self.buffer)
+    }
+}
