@@ -6,7 +6,8 @@
 Both choose the frames as the reference does, at equal distances from the first. PyAV seeks to the
 key frame before each, decodes up to it with all threads, and converts it to an RGB array; frames
 that lie behind the last one in the same group of pictures are reached without a new seek. Ours
-also cuts the tiles. The two take turns, each in a process of its own. Needs PyAV and numpy.
+also cuts the tiles. The two take turns, each in a process of its own. On a machine that does other
+things besides, compare the seconds of processor time. Needs PyAV and numpy.
 """
 
 import argparse
@@ -88,16 +89,21 @@ def main():
     runs = {name: [] for name in commands}
     for _ in range(args.repeat):
         for name, command in commands.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             result = subprocess.run(command, check=True, capture_output=True, text=True)
-            runs[name].append(json.loads(result.stdout))
-            print(name, result.stdout.strip(), file=sys.stderr)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            runs[name].append(json.loads(result.stdout) | {"cpu_s": round(cpu_s, 2)})
+            print(name, json.dumps(runs[name][-1]), file=sys.stderr)
     for name, results in runs.items():
         seconds = statistics.median(run["seconds"] for run in results)
+        cpu_s = statistics.median(run["cpu_s"] for run in results)
         over_idle = statistics.median(run["peak_mb"] - run["idle_mb"] for run in results)
-        print(f"{name}: median {seconds:.2f} s, {over_idle:.0f} MB over the idle process")
-    pairs = zip(runs["plm"], runs["PyAV"], strict=True)
-    ratios = sorted(ours["seconds"] / theirs["seconds"] for ours, theirs in pairs)
-    print(f"time of plm / time of PyAV: median {statistics.median(ratios):.2f} of {ratios}")
+        print(f"{name}: median {seconds:.2f} s, {cpu_s:.2f} s of all cores (with its start), {over_idle:.0f} MB over idle")
+    for what in ("seconds", "cpu_s"):
+        pairs = zip(runs["plm"], runs["PyAV"], strict=True)
+        ratios = sorted(round(ours[what] / theirs[what], 2) for ours, theirs in pairs)
+        print(f"{what} of plm / of PyAV: median {statistics.median(ratios):.2f} of {ratios}")
 
 
 if __name__ == "__main__":
