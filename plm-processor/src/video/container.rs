@@ -196,6 +196,7 @@ impl TopLevel {
             let kind = fields.kind()?;
             let (size, header_bytes) = match size {
                 0 => (end - start, 8),
+                1 if end - start < 16 => return Err(ContainerFault::cut(kind).into()),
                 1 => {
                     let mut long = [0; 8];
                     file.read_exact(&mut long)?;
@@ -317,13 +318,14 @@ fn sample_description(stsd: &[u8]) -> Result<(Kind, &[u8]), ContainerFault> {
 fn shown(samples: &[Sample], edits: &[Edit]) -> Vec<(usize, i64)> {
     let mut order: Vec<usize> = (0..samples.len()).collect();
     order.sort_by_key(|&index| samples[index].shown_at);
+    // Searched, not walked, since a file may have as many edits as samples.
+    let place = |ticks| order.partition_point(|&index| samples[index].shown_at < ticks);
     let mut shown = Vec::new();
     for edit in edits {
-        let part = order.iter().filter(|&&index| {
-            let at = samples[index].shown_at;
-            at >= edit.start && at < edit.end
-        });
-        let part = part.map(|&index| (index, samples[index].shown_at.saturating_add(edit.shift)));
+        let part = &order[place(edit.start)..place(edit.end.max(edit.start))];
+        let part = part
+            .iter()
+            .map(|&index| (index, samples[index].shown_at.saturating_add(edit.shift)));
         // A list of edits could show the same samples over and over.
         shown.extend(part.take(MAX_SAMPLES - shown.len()));
     }
@@ -365,6 +367,22 @@ mod tests {
             shift: -20,
         };
         assert_eq!(shown(&samples, &[part]), [(2, 0), (3, 10)]);
+        let backwards = Edit {
+            start: 40,
+            end: 20,
+            shift: 0,
+        };
+        assert!(shown(&samples, &[backwards]).is_empty());
+    }
+
+    #[test]
+    fn a_long_size_that_is_cut_is_a_fault() {
+        let file = b"\0\0\0\x08free\0\0\0\x01moov\0\0";
+        let read = Track::read(&mut std::io::Cursor::new(file));
+        let Err(ReadFault::Container(fault)) = read else {
+            panic!("is no fault of the container");
+        };
+        assert_eq!(fault, ContainerFault::cut(*b"moov"));
     }
 
     #[test]

@@ -121,13 +121,11 @@ fn groups(video: &VideoFile, wanted: &[usize]) -> Result<Vec<Group>> {
         .map_err(|message| video.fault(damaged(message)))?;
     let mut input = Input::open(video)?;
     let mut groups: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    // The samples behind the last start that are known not to be one.
-    let mut last_start = None;
+    // The latest start before `unseen`; what lies between is no start, so none is looked at twice.
+    let (mut start, mut unseen) = (0, 0);
     for &sample in &wanted.iter().copied().collect::<BTreeSet<usize>>() {
-        let earliest = last_start.unwrap_or(0);
-        let mut start = earliest;
-        for index in (earliest..=sample).rev() {
-            if !video.track.samples[index].is_sync || Some(index) == last_start {
+        for index in (unseen..=sample).rev() {
+            if !video.track.samples[index].is_sync {
                 continue;
             }
             let bytes = input.sample(index)?;
@@ -140,7 +138,7 @@ fn groups(video: &VideoFile, wanted: &[usize]) -> Result<Vec<Group>> {
                 break;
             }
         }
-        last_start = Some(start);
+        unseen = sample + 1;
         groups.entry(start).or_default().insert(sample);
     }
     let groups = groups.into_iter();
