@@ -6,9 +6,15 @@
 //! list and refer to each other by index, so that no file can make it recurse, and every operation
 //! adds a bounded number of them.
 
+mod objects;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
-use safetensors::tensor::Dtype;
+use objects::{Function, Id, Object, global};
+
+pub(super) use objects::TensorView;
 
 /// Longest pickle; that of PLM-8B's 957 tensors has some 150 kB. An object costs a byte at least,
 /// and some 60 bytes here.
@@ -23,19 +29,6 @@ const MAX_NAME_BYTES: usize = 256;
 /// More than any checkpoint has.
 const MAX_TENSORS: usize = 20_000;
 
-/// A tensor of a `torch.save` file: a view of a storage, which is a record of the archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TensorView {
-    /// The record, below `data/`.
-    pub(super) storage: String,
-    pub(super) dtype: Dtype,
-    pub(super) shape: Vec<usize>,
-    /// Numbers of the storage between neighbours, by dimension.
-    pub(super) strides: Vec<usize>,
-    /// Numbers of the storage before the first.
-    pub(super) offset: usize,
-}
-
 /// Reads the tensors of a saved dictionary, or of the dictionary `model` in it.
 pub(super) fn tensors(pickle: &[u8]) -> Result<Vec<(String, TensorView)>, String> {
     let mut machine = Machine::new(pickle);
@@ -44,68 +37,6 @@ pub(super) fn tensors(pickle: &[u8]) -> Result<Vec<(String, TensorView)>, String
         format!("its pickle is not that of a checkpoint: {what}, at byte {at}")
     })?;
     machine.tensors_of(root)
-}
-
-/// Index of an object.
-type Id = usize;
-
-#[derive(Debug, Clone)]
-enum Object {
-    None,
-    Bool,
-    Int(i64),
-    /// A number or text whose value no tensor needs.
-    Other,
-    Text(String),
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    Function(Function),
-    StorageType(Dtype),
-    Storage {
-        record: String,
-        dtype: Dtype,
-    },
-    Tensor(Box<TensorView>),
-}
-
-/// What a pickle may ask to be called.
-#[derive(Debug, Clone, Copy)]
-enum Function {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Size,
-}
-
-/// The globals that a pickle may name.
-fn global(module: &str, name: &str) -> Option<Object> {
-    Some(match (module, name) {
-        ("collections", "OrderedDict") => Object::Function(Function::OrderedDict),
-        ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => {
-            Object::Function(Function::RebuildTensor)
-        }
-        ("torch._utils", "_rebuild_parameter") => Object::Function(Function::RebuildParameter),
-        ("torch", "Size") => Object::Function(Function::Size),
-        ("torch", storage) => Object::StorageType(match storage {
-            "FloatStorage" => Dtype::F32,
-            "HalfStorage" => Dtype::F16,
-            "BFloat16Storage" => Dtype::BF16,
-            "DoubleStorage" => Dtype::F64,
-            "LongStorage" => Dtype::I64,
-            "IntStorage" => Dtype::I32,
-            "ShortStorage" => Dtype::I16,
-            "CharStorage" => Dtype::I8,
-            "ByteStorage" => Dtype::U8,
-            "BoolStorage" => Dtype::BOOL,
-            // A precision, of a value beside the tensors.
-            "float32" | "float16" | "bfloat16" | "float64" | "int64" | "int32" => {
-                return Some(Object::Other);
-            }
-            _ => return None,
-        }),
-        _ => return None,
-    })
 }
 
 struct Machine<'a> {
@@ -471,122 +402,5 @@ impl<'a> Machine<'a> {
                 },
             )
             .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `{"a.weight": <f16 of [2, 3] in record 7, from number 5 on>}`, as `torch.save` writes it.
-    fn saved(wrapped: bool) -> Vec<u8> {
-        let tensor: &[u8] = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage\
-            ctorch\nHalfStorage\nX\x01\0\0\x007X\x03\0\0\0cpuK\x0btQK\x05K\x02K\x03\x86K\x03K\x01\x86\x89\
-            ccollections\nOrderedDict\n)RtR";
-        let dict = [b"}q\0(X\x08\0\0\0a.weight", tensor, b"u"].concat();
-        match wrapped {
-            true => [
-                b"\x80\x02}(X\x04\0\0\0stepK\x03X\x05\0\0\0model",
-                dict.as_slice(),
-                b"u.",
-            ]
-            .concat(),
-            false => [b"\x80\x02", dict.as_slice(), b"."].concat(),
-        }
-    }
-
-    #[test]
-    fn tensors_are_read_wrapped_or_not() {
-        for wrapped in [false, true] {
-            let view = TensorView {
-                storage: "7".into(),
-                dtype: Dtype::F16,
-                shape: vec![2, 3],
-                strides: vec![3, 1],
-                offset: 5,
-            };
-            let expected = vec![("a.weight".to_owned(), view)];
-            assert_eq!(tensors(&saved(wrapped)), Ok(expected));
-        }
-    }
-
-    #[test]
-    fn what_would_be_executed_is_refused_by_name() {
-        for (pickle, expected) in [
-            (
-                &b"\x80\x02cos\nsystem\nX\x02\0\0\0ls\x85R."[..],
-                "`os.system`",
-            ),
-            (
-                b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.",
-                "`builtins.eval`",
-            ),
-            (b"cposix\nsystem\n.", "`posix.system`"),
-            (b"ctorch\nload\n.", "`torch.load`"),
-            (b"(iposix\nsystem\n.", "operation 0x69 is not allowed"),
-            (
-                b"ccollections\nOrderedDict\n)\x81.",
-                "operation 0x81 is not allowed",
-            ),
-            (b"ccollections\nOrderedDict\n(K\x01tR.", "other arguments"),
-            (b"K\x01)R.", "calls what is no function"),
-            (b"K\x01K\x02b.", "state of what is no dictionary"),
-        ] {
-            let message = tensors(pickle).unwrap_err();
-            assert!(message.contains(expected), "{message}");
-        }
-    }
-
-    #[test]
-    fn every_truncation_and_every_changed_byte_is_survived() {
-        let pickle = saved(true);
-        for end in 0..pickle.len() {
-            assert!(tensors(&pickle[..end]).is_err(), "{end}");
-        }
-        for at in 0..pickle.len() {
-            for byte in 0..=255 {
-                let mut damaged = pickle.clone();
-                damaged[at] = byte;
-                let _ = tensors(&damaged);
-            }
-        }
-    }
-
-    #[test]
-    fn loops_and_repetitions_stay_small() {
-        // A list in itself, and a long name used often.
-        assert!(tensors(b"]q\0h\0a.").unwrap_err().contains("no dictionary"));
-        let mut bomb = b"}X\0\0\x10\0".to_vec();
-        bomb.resize(bomb.len() + (1 << 20), b'a');
-        bomb.extend(b"q\0(");
-        bomb.extend(b"h\0h\0".repeat(100_000));
-        bomb.extend(b"u.");
-        assert!(tensors(&bomb).is_err());
-        assert!(tensors(&b"(".repeat(1 << 20)).is_err());
-        assert!(tensors(&b"K\x01\x85".repeat(1 << 19)).is_err());
-    }
-
-    #[test]
-    fn wrong_descriptions_are_refused() {
-        for (find, replace, expected) in [
-            (
-                &b"K\x02K\x03\x86"[..],
-                &b"K\x02NN0\x86"[..],
-                "described wrongly",
-            ),
-            (b"K\x03K\x01\x86", b"K\x03NN0\x85", "described wrongly"),
-            (b"HalfStorage", b"HalfStoragX", "`torch.HalfStoragX`"),
-            (
-                b"X\x08\0\0\0a.weight",
-                b"K\x01K\x01NN00000000",
-                "stack is empty",
-            ),
-        ] {
-            let pickle = saved(false);
-            let at = pickle.windows(find.len()).position(|w| w == find).unwrap();
-            let damaged = [&pickle[..at], replace, &pickle[at + find.len()..]].concat();
-            let message = tensors(&damaged).unwrap_err();
-            assert!(message.contains(expected), "{message}");
-        }
     }
 }
