@@ -1,0 +1,129 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Attention by its definition, in f64.
+fn reference(work: &Attention<'_>) -> Vec<f64> {
+    let (dim, group) = (work.head_dim, work.heads / work.kv_heads);
+    let mut out = Vec::new();
+    for sequence in 0..work.batch {
+        let start = work.padding.get(sequence).copied().unwrap_or(0);
+        for position in 0..work.seq {
+            let end = match work.causal {
+                true => work.len - work.seq + position + 1,
+                false => work.len,
+            };
+            for head in 0..work.heads {
+                let row = (sequence * work.seq + position) * work.q_stride + head * dim;
+                let kv = (sequence * work.kv_heads + head / group) * work.capacity;
+                let at =
+                    |cache: &[f32], key: usize, d: usize| f64::from(cache[(kv + key) * dim + d]);
+                let scores: Vec<f64> = (start..end)
+                    .map(|key| {
+                        let dot =
+                            (0..dim).map(|d| f64::from(work.q[row + d]) * at(work.keys, key, d));
+                        dot.sum::<f64>() / (dim as f64).sqrt()
+                    })
+                    .collect();
+                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let shares: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+                let sum: f64 = shares.iter().sum();
+                out.extend((0..dim).map(|d| {
+                    let keys = (start..end).zip(&shares);
+                    keys.map(|(key, share)| share * at(work.values, key, d))
+                        .sum::<f64>()
+                        / sum
+                }));
+            }
+        }
+    }
+    out
+}
+
+fn numbers(count: usize, seed: usize) -> Vec<f32> {
+    (0..count)
+        .map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 500.0 - 2.0)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn it_is_softmax_of_scores_times_values(
+        batch in 1usize..3, seq in 1usize..50, past in 0usize..120, kv_heads in 1usize..3,
+        group in 1usize..5, half_dim in 1usize..20, causal in any::<bool>(), spare in 0usize..9,
+        padded in 0usize..4,
+    ) {
+        let (heads, head_dim, len) = (kv_heads * group, 2 * half_dim, past + seq);
+        let (capacity, q_stride) = (len + spare, heads * head_dim + spare);
+        let q = numbers(batch * seq * q_stride, 1);
+        let keys = numbers(batch * kv_heads * capacity * head_dim, 2);
+        let values = numbers(batch * kv_heads * capacity * head_dim, 3);
+        // Queries see at least their own key.
+        let padding: Vec<usize> = (0..batch).map(|i| (i * padded).min(past)).collect();
+        for level in Level::available() {
+            let mut out = vec![f32::NAN; batch * seq * heads * head_dim];
+            let mut work = Attention {
+                q: &q, q_stride, keys: &keys, values: &values, batch, seq, heads, kv_heads,
+                head_dim, len, capacity, causal, padding: &padding, out: &mut [],
+            };
+            let expected = reference(&work);
+            work.out = &mut out;
+            attention_at(level, work);
+            for (found, expected) in out.iter().zip(expected) {
+                prop_assert!(
+                    (f64::from(*found) - expected).abs() < 2e-5,
+                    "{level:?}: {found} {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_see_nothing_give_numbers() {
+    let (q, kv) = (numbers(3 * 4, 1), numbers(3 * 4, 2));
+    let mut out = vec![f32::NAN; 12];
+    attention(Attention {
+        q: &q,
+        q_stride: 4,
+        keys: &kv,
+        values: &kv,
+        batch: 1,
+        seq: 3,
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 4,
+        len: 3,
+        capacity: 3,
+        causal: true,
+        padding: &[2],
+        out: &mut out,
+    });
+    assert!(out.iter().all(|x| x.is_finite()));
+    assert_eq!(out[8..], kv[8..]);
+}
+
+#[test]
+fn huge_scores_do_not_overflow() {
+    let q = vec![1e4; 4];
+    let kv: Vec<f32> = (0..8).map(|i| 1e3 * i as f32).collect();
+    let mut out = vec![0.0; 4];
+    attention(Attention {
+        q: &q,
+        q_stride: 4,
+        keys: &kv,
+        values: &kv,
+        batch: 1,
+        seq: 1,
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 4,
+        len: 2,
+        capacity: 2,
+        causal: false,
+        padding: &[],
+        out: &mut out,
+    });
+    assert_eq!(out, kv[4..]);
+}

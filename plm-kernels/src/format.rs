@@ -1,0 +1,300 @@
+//! How kernels read each format of weights.
+
+use std::marker::PhantomData;
+
+use half::f16;
+
+use crate::lanes::{Lanes, prefetch};
+use crate::matrix::BLOCK;
+
+/// Rows of weights in one format.
+pub(crate) trait Format: Copy {
+    /// Products of a row of weights with `R` rows of activations, `ldx` apart.
+    unsafe fn dot<L: Lanes, const R: usize>(
+        self,
+        row: usize,
+        columns: usize,
+        x: *const f32,
+        ldx: usize,
+    ) -> [f32; R];
+
+    /// Writes the weights `start..end` of a row as f32. Of quantised weights, `start` begins a
+    /// block and `end` is no more than the padded row's.
+    unsafe fn expand<L: Lanes>(
+        self,
+        row: usize,
+        columns: usize,
+        start: usize,
+        end: usize,
+        out: *mut f32,
+    );
+}
+
+/// Bytes that weights are fetched ahead of their use.
+const AHEAD: usize = 4096;
+
+/// A number that widens to f32.
+pub(crate) trait Float: Copy {
+    unsafe fn load<L: Lanes>(p: *const Self) -> L::V;
+    unsafe fn scalar(p: *const Self) -> f32;
+}
+
+impl Float for f32 {
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(p: *const Self) -> L::V {
+        L::load(p)
+    }
+    #[inline(always)]
+    unsafe fn scalar(p: *const Self) -> f32 {
+        *p
+    }
+}
+
+impl Float for half::bf16 {
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(p: *const Self) -> L::V {
+        L::load_bf16(p.cast())
+    }
+    #[inline(always)]
+    unsafe fn scalar(p: *const Self) -> f32 {
+        (*p).to_f32()
+    }
+}
+
+impl Float for f16 {
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(p: *const Self) -> L::V {
+        L::load_f16(p.cast())
+    }
+    #[inline(always)]
+    unsafe fn scalar(p: *const Self) -> f32 {
+        (*p).to_f32()
+    }
+}
+
+/// Weights that are numbers of their own.
+#[derive(Clone, Copy)]
+pub(crate) struct Dense<T>(pub(crate) *const T);
+
+impl<T: Float> Format for Dense<T> {
+    #[inline(always)]
+    unsafe fn dot<L: Lanes, const R: usize>(
+        self,
+        row: usize,
+        columns: usize,
+        x: *const f32,
+        ldx: usize,
+    ) -> [f32; R] {
+        // Sums that do not wait for each other, where few rows make few of them.
+        const UNROLL: usize = 4;
+        let mut sums = [[L::splat(0.0); UNROLL]; R];
+        let unroll = UNROLL / R;
+        let weights = self.0.add(row * columns);
+        let mut k = 0;
+        while k + unroll * L::N <= columns {
+            for u in 0..unroll {
+                let at = k + u * L::N;
+                prefetch(weights.add(at).wrapping_byte_add(AHEAD));
+                let w = T::load::<L>(weights.add(at));
+                for r in 0..R {
+                    let x = L::load(x.add(r * ldx + at));
+                    sums[r][u] = L::fma(w, x, sums[r][u]);
+                }
+            }
+            k += unroll * L::N;
+        }
+        let mut totals = [0.0; R];
+        for r in 0..R {
+            let [a, b, c, d] = sums[r];
+            totals[r] = L::sum(L::add(L::add(a, b), L::add(c, d)));
+            for k in k..columns {
+                totals[r] += T::scalar(weights.add(k)) * *x.add(r * ldx + k);
+            }
+        }
+        totals
+    }
+
+    #[inline(always)]
+    unsafe fn expand<L: Lanes>(
+        self,
+        row: usize,
+        columns: usize,
+        start: usize,
+        end: usize,
+        out: *mut f32,
+    ) {
+        let weights = self.0.add(row * columns);
+        let mut k = start;
+        while k + L::N <= end {
+            L::store(out.add(k - start), T::load::<L>(weights.add(k)));
+            k += L::N;
+        }
+        for k in k..end {
+            *out.add(k - start) = T::scalar(weights.add(k));
+        }
+    }
+}
+
+/// The codes of a block-quantised format.
+pub(crate) trait Codes: Copy {
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// The codes of a block, `L::N` at a time in the order of the weights, of which there are
+    /// `BLOCK / L::N`.
+    unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]);
+}
+
+/// Eight bits a weight.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes;
+
+impl Codes for Bytes {
+    const BYTES: usize = BLOCK;
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]) {
+        for i in 0..BLOCK / L::N {
+            out[i] = L::load_i8(block.add(i * L::N).cast());
+        }
+    }
+}
+
+/// Four bits a weight.
+#[derive(Clone, Copy)]
+pub(crate) struct Nibbles;
+
+impl Codes for Nibbles {
+    const BYTES: usize = BLOCK / 2;
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]) {
+        let half = BLOCK / 2 / L::N;
+        for i in 0..half {
+            let (low, high) = L::load_nibbles(block.add(i * L::N));
+            out[i] = low;
+            out[half + i] = high;
+        }
+    }
+}
+
+/// Weights in blocks that share a scale.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocks<C> {
+    pub(crate) codes: *const u8,
+    pub(crate) scales: *const f16,
+    pub(crate) kind: PhantomData<C>,
+}
+
+/// Scales that are widened at a time.
+const SCALES: usize = 64;
+
+impl<C: Codes> Blocks<C> {
+    /// Adds the products of one block of weights with `R` rows of activations.
+    #[inline(always)]
+    unsafe fn block<L: Lanes, const R: usize>(
+        self,
+        block: usize,
+        scale: L::V,
+        x: *const f32,
+        ldx: usize,
+        parity: usize,
+        sums: &mut [[L::V; 2]; R],
+    ) {
+        let codes = self.codes.add(block * C::BYTES);
+        prefetch(codes.wrapping_byte_add(AHEAD));
+        let mut w = [L::splat(0.0); BLOCK / 4];
+        C::load::<L>(codes, &mut w);
+        if R == 1 {
+            // One scale for the sum costs less than one for each vector.
+            let mut sum = L::mul(w[0], L::load(x));
+            for v in 1..BLOCK / L::N {
+                sum = L::fma(w[v], L::load(x.add(v * L::N)), sum);
+            }
+            sums[0][parity] = L::fma(sum, scale, sums[0][parity]);
+        } else {
+            for v in 0..BLOCK / L::N {
+                let w = L::mul(w[v], scale);
+                for r in 0..R {
+                    let x = L::load(x.add(r * ldx + v * L::N));
+                    sums[r][v % 2] = L::fma(w, x, sums[r][v % 2]);
+                }
+            }
+        }
+    }
+
+    /// Widens the scales of up to [`SCALES`] blocks.
+    #[inline(always)]
+    unsafe fn widen<L: Lanes>(self, first: usize, count: usize, out: &mut [f32; SCALES]) {
+        let scales = self.scales.add(first);
+        let mut i = 0;
+        while i + L::N <= count {
+            L::store(out.as_mut_ptr().add(i), L::load_f16(scales.add(i).cast()));
+            i += L::N;
+        }
+        for i in i..count {
+            out[i] = (*scales.add(i)).to_f32();
+        }
+    }
+}
+
+impl<C: Codes> Format for Blocks<C> {
+    #[inline(always)]
+    unsafe fn dot<L: Lanes, const R: usize>(
+        self,
+        row: usize,
+        columns: usize,
+        x: *const f32,
+        ldx: usize,
+    ) -> [f32; R] {
+        let blocks = columns.div_ceil(BLOCK);
+        let mut sums = [[L::splat(0.0); 2]; R];
+        let mut scales = [0.0; SCALES];
+        for first in (0..blocks).step_by(SCALES) {
+            let count = SCALES.min(blocks - first);
+            let block = row * blocks + first;
+            self.widen::<L>(block, count, &mut scales);
+            let x = x.add(first * BLOCK);
+            // Two blocks a step, so that sums do not wait for each other.
+            let mut i = 0;
+            while i + 2 <= count {
+                for u in 0..2 {
+                    let scale = L::splat(scales[i + u]);
+                    let x = x.add((i + u) * BLOCK);
+                    self.block::<L, R>(block + i + u, scale, x, ldx, u, &mut sums);
+                }
+                i += 2;
+            }
+            if i < count {
+                let (scale, x) = (L::splat(scales[i]), x.add(i * BLOCK));
+                self.block::<L, R>(block + i, scale, x, ldx, 0, &mut sums);
+            }
+        }
+        let mut totals = [0.0; R];
+        for r in 0..R {
+            totals[r] = L::sum(L::add(sums[r][0], sums[r][1]));
+        }
+        totals
+    }
+
+    #[inline(always)]
+    unsafe fn expand<L: Lanes>(
+        self,
+        row: usize,
+        columns: usize,
+        start: usize,
+        end: usize,
+        out: *mut f32,
+    ) {
+        let blocks = columns.div_ceil(BLOCK);
+        let mut w = [L::splat(0.0); BLOCK / 4];
+        for block in start / BLOCK..end / BLOCK {
+            let at = row * blocks + block;
+            C::load::<L>(self.codes.add(at * C::BYTES), &mut w);
+            let scale = L::splat((*self.scales.add(at)).to_f32());
+            for v in 0..BLOCK / L::N {
+                L::store(
+                    out.add(block * BLOCK - start + v * L::N),
+                    L::mul(w[v], scale),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Vectors of f32, one type for each instruction set, and the choice of one at run time.
+//!
+//! A kernel is a [`Task`]: written once over [`Lanes`], compiled once for each instruction set,
+//! and started by [`run`] with one that this processor has, the best but in tests.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use std::sync::OnceLock;
+
+/// A vector of f32 and what kernels do with it.
+///
+/// # Safety
+///
+/// All functions need the instruction set that the type stands for. Loads read, and stores write,
+/// `N` numbers at a pointer of any alignment.
+pub(crate) trait Lanes: Copy + 'static {
+    /// Numbers in a vector, a divisor of 16.
+    const N: usize;
+    /// Outputs of one tile of the matrix product; with two vectors of rows each they fill the
+    /// registers.
+    const TILE: usize;
+    /// The vector.
+    type V: Copy;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b + c`.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// To the nearest integer, ties to even.
+    unsafe fn round(v: Self::V) -> Self::V;
+    /// `2^v` for integers `v` in -126..=127.
+    unsafe fn pow2(v: Self::V) -> Self::V;
+    /// The sum of all numbers.
+    unsafe fn sum(v: Self::V) -> f32;
+    /// Widens bf16.
+    unsafe fn load_bf16(p: *const u16) -> Self::V;
+    /// Widens f16.
+    unsafe fn load_f16(p: *const u16) -> Self::V;
+    /// Converts signed bytes.
+    unsafe fn load_i8(p: *const i8) -> Self::V;
+    /// Converts the low and the high halves of `N` bytes, less 8 each.
+    unsafe fn load_nibbles(p: *const u8) -> (Self::V, Self::V);
+}
+
+/// Asks for the cache line at `p`, which need not be memory of this process.
+#[inline(always)]
+pub(crate) fn prefetch<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of the architecture, and a prefetch of any address is harmless.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+/// A kernel with its arguments.
+pub(crate) trait Task {
+    type Output;
+
+    /// Runs with the vectors of one instruction set.
+    ///
+    /// Implementations are `#[inline(always)]`, so that they are compiled with the instructions of
+    /// the function that starts them.
+    unsafe fn run<L: Lanes>(self) -> Self::Output;
+}
+
+/// An instruction set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// AVX-512 F, BW and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// What the compiler makes of plain Rust.
+    Portable,
+}
+
+impl Level {
+    /// The instruction sets that this processor has, the best first.
+    pub fn available() -> Vec<Self> {
+        let mut levels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl");
+            if avx2 && avx512 {
+                levels.push(Self::Avx512);
+            }
+            if avx2 {
+                levels.push(Self::Avx2);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            levels.push(Self::Neon);
+        }
+        levels.push(Self::Portable);
+        levels
+    }
+
+    /// The instruction set that kernels use: the best there is.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// Numbers in a vector.
+    pub(crate) fn lanes(self) -> usize {
+        struct Count;
+        impl Task for Count {
+            type Output = usize;
+            #[inline(always)]
+            unsafe fn run<L: Lanes>(self) -> usize {
+                L::N
+            }
+        }
+        run(self, Count)
+    }
+
+    /// The name of the instruction set.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "NEON",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+/// Runs a task with one instruction set, which this processor must have.
+pub(crate) fn run<T: Task>(level: Level, task: T) -> T::Output {
+    // SAFETY: a level is only made by `Level::available`, which asks the processor.
+    unsafe {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => avx512::run(task),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => avx2::run(task),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => neon::run(task),
+            Level::Portable => task.run::<portable::Portable>(),
+        }
+    }
+}

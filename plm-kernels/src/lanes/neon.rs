@@ -1,0 +1,102 @@
+use std::arch::aarch64::*;
+
+use half::f16;
+
+use super::{Lanes, Task};
+
+/// Four f32 of NEON.
+#[derive(Clone, Copy)]
+pub(super) struct Neon;
+
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {
+    task.run::<Neon>()
+}
+
+impl Lanes for Neon {
+    const N: usize = 4;
+    const TILE: usize = 12;
+    type V = float32x4_t;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> float32x4_t {
+        vdupq_n_f32(x)
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> float32x4_t {
+        vld1q_f32(p)
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: float32x4_t) {
+        vst1q_f32(p, v)
+    }
+    #[inline(always)]
+    unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vaddq_f32(a, b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vsubq_f32(a, b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vmulq_f32(a, b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vdivq_f32(a, b)
+    }
+    #[inline(always)]
+    unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vmaxnmq_f32(a, b)
+    }
+    #[inline(always)]
+    unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vminnmq_f32(a, b)
+    }
+    #[inline(always)]
+    unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        vfmaq_f32(c, a, b)
+    }
+    #[inline(always)]
+    unsafe fn round(v: float32x4_t) -> float32x4_t {
+        vrndnq_f32(v)
+    }
+    #[inline(always)]
+    unsafe fn pow2(v: float32x4_t) -> float32x4_t {
+        let exponent = vaddq_s32(vcvtq_s32_f32(v), vdupq_n_s32(127));
+        vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+    }
+    #[inline(always)]
+    unsafe fn sum(v: float32x4_t) -> f32 {
+        vaddvq_f32(v)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> float32x4_t {
+        vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p)))
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> float32x4_t {
+        // The instruction that widens f16 is not yet stable in Rust.
+        let bits = p.cast::<[u16; 4]>().read_unaligned();
+        let wide = bits.map(|bits| f16::from_bits(bits).to_f32());
+        vld1q_f32(wide.as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> float32x4_t {
+        let mut bytes = [0; 8];
+        std::ptr::copy_nonoverlapping(p, bytes.as_mut_ptr(), 4);
+        vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(bytes.as_ptr())))))
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> (float32x4_t, float32x4_t) {
+        let mut bytes = [0; 8];
+        std::ptr::copy_nonoverlapping(p, bytes.as_mut_ptr(), 4);
+        let bytes = vmovl_u16(vget_low_u16(vmovl_u8(vld1_u8(bytes.as_ptr()))));
+        let eight = vdupq_n_f32(8.0);
+        (
+            vsubq_f32(vcvtq_f32_u32(vandq_u32(bytes, vdupq_n_u32(15))), eight),
+            vsubq_f32(vcvtq_f32_u32(vshrq_n_u32::<4>(bytes)), eight),
+        )
+    }
+}

@@ -1,0 +1,97 @@
+use half::{bf16, f16};
+
+use super::Lanes;
+
+/// Eight f32 in an array, for the compiler to vectorise as it can.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+#[inline(always)]
+fn map(f: impl Fn(usize) -> f32) -> [f32; 8] {
+    std::array::from_fn(f)
+}
+
+impl Lanes for Portable {
+    const N: usize = 8;
+    const TILE: usize = 4;
+    type V = [f32; 8];
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 8] {
+        [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> [f32; 8] {
+        p.cast::<[f32; 8]>().read_unaligned()
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: [f32; 8]) {
+        p.cast::<[f32; 8]>().write_unaligned(v)
+    }
+    #[inline(always)]
+    unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        map(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    unsafe fn sub(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        map(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    unsafe fn mul(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        map(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    unsafe fn div(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        map(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    unsafe fn max(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        map(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn min(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        map(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn fma(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        // Two roundings: one would be a call where there is no such instruction.
+        map(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn round(v: [f32; 8]) -> [f32; 8] {
+        // Adding and taking away 1.5 · 2²³ leaves the nearest integer of a small number.
+        const SHIFT: f32 = 12_582_912.0;
+        map(|i| (v[i] + SHIFT) - SHIFT)
+    }
+    #[inline(always)]
+    unsafe fn pow2(v: [f32; 8]) -> [f32; 8] {
+        map(|i| f32::from_bits(((v[i] as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn sum(v: [f32; 8]) -> f32 {
+        v.iter().sum()
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> [f32; 8] {
+        let bits = p.cast::<[u16; 8]>().read_unaligned();
+        map(|i| bf16::from_bits(bits[i]).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> [f32; 8] {
+        let bits = p.cast::<[u16; 8]>().read_unaligned();
+        map(|i| f16::from_bits(bits[i]).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> [f32; 8] {
+        let bytes = p.cast::<[i8; 8]>().read_unaligned();
+        map(|i| f32::from(bytes[i]))
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> ([f32; 8], [f32; 8]) {
+        let bytes = p.cast::<[u8; 8]>().read_unaligned();
+        (
+            map(|i| f32::from(bytes[i] & 15) - 8.0),
+            map(|i| f32::from(bytes[i] >> 4) - 8.0),
+        )
+    }
+}

@@ -1,0 +1,42 @@
+//! CPU kernels of PerceptionLM, over slices.
+//!
+//! Everything that costs time in the model is here: products of f32 activations with weights in
+//! f32, bf16, f16 or blocks of 8 or 4 bits ([`products`]), attention that does not materialise its
+//! scores ([`attention`]), norms, rotary positions and activations. Each kernel is written once
+//! over a vector type and compiled for AVX-512, AVX2, NEON and plain Rust; the best that the
+//! processor has is chosen at run time ([`Level`]). Work is shared among rayon's threads.
+//!
+//! ```
+//! use plm_kernels::{Matrix, Product, Weights, products};
+//!
+//! let weights = [1.0, 0.0, 0.0, 1.0, 2.0, -3.0];
+//! let matrix = Matrix::new(3, 2, Weights::F32(&weights));
+//! let mut y = [0.0; 3];
+//! products(&[1.0, 2.0], 1, &mut [Product::new(matrix, &mut y)]);
+//! assert_eq!(y, [1.0, 2.0, -4.0]);
+//! ```
+
+#![allow(clippy::needless_range_loop)]
+
+mod activation;
+mod attention;
+mod format;
+mod heads;
+mod lanes;
+mod matrix;
+mod norm;
+mod product;
+mod quantize;
+mod scratch;
+mod threads;
+mod tile;
+
+pub use activation::silu_mul;
+pub use attention::{Attention, attention};
+pub use heads::{Heads, Pairs, Rotation, rotate, store_heads};
+pub use lanes::Level;
+pub use matrix::{BLOCK, Matrix, Weights};
+pub use norm::{Norm, add, normalize};
+pub use product::{Activation, Product, expand_row, products};
+pub use quantize::{quantize_q4, quantize_q8};
+pub use threads::in_pool;
