@@ -59,7 +59,7 @@ impl<'a> AnswerReport<'a> {
             },
             peak_rss_bytes: peak_rss_bytes(),
             device: request.device_name(),
-            dtype: plm.precision_name(),
+            dtype: plm.format_name(),
         }
     }
 }

@@ -38,5 +38,5 @@ pub use lanes::Level;
 pub use matrix::{BLOCK, Matrix, Weights};
 pub use norm::{Norm, add, normalize};
 pub use product::{Activation, Product, expand_row, products};
-pub use quantize::{quantize_q4, quantize_q8};
+pub use quantize::{BlockFormat, quantize};
 pub use threads::in_pool;

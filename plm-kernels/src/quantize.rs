@@ -2,7 +2,94 @@
 
 use half::f16;
 
-use crate::matrix::BLOCK;
+use crate::lanes::{Lanes, Level, Task, run};
+use crate::matrix::{BLOCK, Matrix};
+use crate::product::expand_row;
+use crate::threads::{Shared, for_each};
+
+/// How weights are rounded in blocks of [`BLOCK`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockFormat {
+    /// 8 bits, and a scale of 16 for each block.
+    Q8,
+    /// 4 bits, and a scale of 16 for each block.
+    Q4,
+}
+
+impl BlockFormat {
+    /// `q8` or `q4`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+        }
+    }
+
+    /// Bytes of a block's codes.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::Q8 => BLOCK,
+            Self::Q4 => BLOCK / 2,
+        }
+    }
+}
+
+/// Rounds a matrix; returns the codes, row by row, and the scales.
+pub fn quantize(matrix: &Matrix<'_>, format: BlockFormat) -> (Vec<u8>, Vec<f16>) {
+    let (rows, columns) = (matrix.rows(), matrix.columns());
+    let blocks = columns.div_ceil(BLOCK);
+    let row_bytes = blocks * format.block_bytes();
+    let mut codes = vec![0; rows * row_bytes];
+    let mut scales = vec![f16::ZERO; rows * blocks];
+    let (to, scales_to) = (Shared(codes.as_mut_ptr()), Shared(scales.as_mut_ptr()));
+    const ROWS: usize = 16;
+    for_each(rows.div_ceil(ROWS), |i| {
+        let mut weights = vec![0.0; columns];
+        for row in i * ROWS..rows.min((i + 1) * ROWS) {
+            expand_row(matrix, row, &mut weights);
+            // SAFETY: each row has its own part of codes and scales.
+            let (codes, scales) = unsafe {
+                (
+                    std::slice::from_raw_parts_mut(to.get().add(row * row_bytes), row_bytes),
+                    std::slice::from_raw_parts_mut(scales_to.get().add(row * blocks), blocks),
+                )
+            };
+            let row = Row {
+                weights: &weights,
+                format,
+                codes,
+                scales,
+            };
+            run(Level::best(), row);
+        }
+    });
+    (codes, scales)
+}
+
+/// One row to round.
+struct Row<'a> {
+    weights: &'a [f32],
+    format: BlockFormat,
+    codes: &'a mut [u8],
+    scales: &'a mut [f16],
+}
+
+impl Task for Row<'_> {
+    type Output = ();
+
+    /// Vectors are left to the compiler, which has the instruction set's at hand here.
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        match self.format {
+            BlockFormat::Q8 => {
+                let codes = self.codes.as_mut_ptr().cast();
+                let codes = std::slice::from_raw_parts_mut(codes, self.codes.len());
+                quantize_q8(self.weights, codes, self.scales);
+            }
+            BlockFormat::Q4 => quantize_q4(self.weights, self.codes, self.scales),
+        }
+    }
+}
 
 /// Rounds a row of weights to 8 bits: the greatest magnitude of a block becomes 127.
 ///
@@ -11,7 +98,8 @@ use crate::matrix::BLOCK;
 /// # Panics
 ///
 /// When they have not.
-pub fn quantize_q8(row: &[f32], codes: &mut [i8], scales: &mut [f16]) {
+#[inline(always)]
+pub(crate) fn quantize_q8(row: &[f32], codes: &mut [i8], scales: &mut [f16]) {
     let blocks = row.len().div_ceil(BLOCK);
     assert_eq!([codes.len(), scales.len()], [blocks * BLOCK, blocks]);
     let blocks = row.chunks(BLOCK).zip(codes.chunks_mut(BLOCK));
@@ -34,7 +122,8 @@ pub fn quantize_q8(row: &[f32], codes: &mut [i8], scales: &mut [f16]) {
 /// # Panics
 ///
 /// When `codes` has not half a byte a weight of whole blocks, or `scales` not a number a block.
-pub fn quantize_q4(row: &[f32], codes: &mut [u8], scales: &mut [f16]) {
+#[inline(always)]
+pub(crate) fn quantize_q4(row: &[f32], codes: &mut [u8], scales: &mut [f16]) {
     let blocks = row.len().div_ceil(BLOCK);
     assert_eq!([codes.len(), scales.len()], [blocks * BLOCK / 2, blocks]);
     let blocks = row.chunks(BLOCK).zip(codes.chunks_mut(BLOCK / 2));
@@ -68,11 +157,13 @@ pub fn quantize_q4(row: &[f32], codes: &mut [u8], scales: &mut [f16]) {
 const SCALE_STEPS: usize = 8;
 const SCALE_STEP: f32 = 0.03;
 
+#[inline(always)]
 fn code(weight: f32, inverse: f32) -> f32 {
     (weight * inverse).round_ties_even().clamp(-8.0, 7.0)
 }
 
 /// The weight of the greatest magnitude.
+#[inline(always)]
 fn greatest(weights: &[f32]) -> f32 {
     weights.iter().fold(
         0.0,
@@ -80,6 +171,7 @@ fn greatest(weights: &[f32]) -> f32 {
     )
 }
 
+#[inline(always)]
 fn inverse(scale: f16) -> f32 {
     if scale == f16::ZERO {
         0.0
@@ -91,7 +183,7 @@ fn inverse(scale: f16) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Matrix, Weights, expand_row};
+    use crate::Weights;
 
     /// Numbers of a normal distribution, as weights are.
     fn normal(count: usize) -> Vec<f32> {

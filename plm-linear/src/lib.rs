@@ -1,9 +1,12 @@
 //! The layer that holds the weights of PerceptionLM.
 //!
-//! One layer type carries 98 % of the parameters and so decides memory and speed. [`Linear`]
-//! keeps its weight as the checkpoint stores it, `[d_output, d_input]` and in the file's
-//! precision (f32, f16 or bf16), and computes with f32 activations: a half-precision weight is
-//! widened panel by panel while it is multiplied, so it never exists twice in full.
+//! One layer type carries 98 % of the parameters and so decides memory and speed. [`Linear`] keeps
+//! its [`Weight`] as the checkpoint stores it, `[d_output, d_input]` and in the file's precision
+//! (f32, f16 or bf16), or rounded to [`Blocks`] of 8 or 4 bits, and computes with f32 activations.
+//! On the CPU the product is `plm-kernels`', which widens weights as it reads them; on any other
+//! device it is burn's, with a weight widened panel by panel, so that it never exists twice.
+//!
+//! [`host`] is how the stages reach the memory of a tensor for kernels of their own.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -15,8 +18,15 @@
 //! assert_eq!(layer.forward(x).dims(), [2, 5, 3]);
 //! ```
 
+mod blocks;
+pub mod host;
 mod linear;
 mod product;
+mod residual;
+mod weight;
 
-pub use linear::{Linear, LinearConfig};
+pub use blocks::{BlockFormat, Blocks};
+pub use linear::{Linear, LinearConfig, forward_each};
 pub use product::linear;
+pub use residual::residual;
+pub use weight::Weight;

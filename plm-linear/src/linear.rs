@@ -1,8 +1,10 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
+use plm_kernels::{Activation, Matrix};
 
-use crate::linear;
+use crate::product::product;
+use crate::{BlockFormat, Blocks, Weight};
 
 /// Sizes of a [`Linear`] layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,7 @@ impl LinearConfig {
             max: bound,
         };
         Linear {
-            weight: initializer.init([self.d_output, self.d_input], device),
+            weight: Weight::Float(initializer.init([self.d_output, self.d_input], device)),
             bias: self.bias.then(|| initializer.init([self.d_output], device)),
         }
     }
@@ -49,12 +51,12 @@ impl LinearConfig {
 
 /// An affine map `y = x · weightᵀ + bias`.
 ///
-/// - `weight`: `[d_output, d_input]`, f32, f16 or bf16, as in the checkpoint
+/// - `weight`: `[d_output, d_input]`
 /// - `bias`: `[d_output]`, f32
 #[derive(Module, Debug)]
 pub struct Linear {
     /// The weight, `[d_output, d_input]`.
-    pub weight: Param<Tensor<2>>,
+    pub weight: Weight,
     /// The bias, `[d_output]`.
     pub bias: Option<Param<Tensor<1>>>,
 }
@@ -67,6 +69,37 @@ impl Linear {
     /// - `x`: `[..., d_input]`
     /// - result: `[..., d_output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        let [y] = product(x, [self], Activation::None);
+        y
+    }
+
+    /// Applies the map and the exact GELU, `y · Φ(y)`, in one pass.
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let [y] = product(x, [self], Activation::Gelu);
+        y
+    }
+}
+
+/// Applies several maps to the same input: of queries, keys and values, or of gate and values.
+///
+/// # Shapes
+///
+/// - `x`: `[..., d_input]`
+/// - results: `[..., d_output]`, each layer's own
+pub fn forward_each<const N: usize, const D: usize>(
+    layers: [&Linear; N],
+    x: Tensor<D>,
+) -> [Tensor<D>; N] {
+    product(x, layers, Activation::None)
+}
+
+impl Weight {
+    /// Rounds a matrix to blocks.
+    pub fn quantize(matrix: &Matrix<'_>, format: BlockFormat, device: &Device) -> Self {
+        Self::Blocks(Blocks::quantize(matrix, format, device))
     }
 }

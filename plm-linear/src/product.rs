@@ -1,23 +1,103 @@
+use burn::module::Param;
+use burn::tensor::activation::gelu;
 use burn::tensor::{Tensor, s};
+use plm_kernels::{Activation, Product, products};
+
+use crate::host::{self, Numbers};
+use crate::weight::Held;
+use crate::{Linear, Weight};
 
 /// Elements of a weight that are widened to f32 at a time (4 MiB of f32).
 const PANEL_ELEMENTS: usize = 1 << 20;
 
-/// Computes `x · weightᵀ + bias` with a weight in any float precision.
-///
-/// The result has the dtype of `x`. A weight of another dtype is converted in panels of output
-/// rows, so the extra memory stays at a few MiB whatever the weight's size.
+/// Computes `x · weightᵀ + bias` with a weight in any format.
 ///
 /// # Shapes
 ///
-/// - `x`: `[..., d_input]`
+/// - `x`: `[..., d_input]`, f32
 /// - `weight`: `[d_output, d_input]`
 /// - `bias`: `[d_output]`, in the dtype of `x`
 /// - result: `[..., d_output]`
-pub fn linear<const D: usize>(
+pub fn linear<const D: usize>(x: Tensor<D>, weight: &Weight, bias: Option<Tensor<1>>) -> Tensor<D> {
+    let [y] = compute(x, [(weight, bias)], Activation::None);
+    y
+}
+
+pub(crate) fn product<const N: usize, const D: usize>(
     x: Tensor<D>,
-    weight: Tensor<2>,
+    layers: [&Linear; N],
+    activation: Activation,
+) -> [Tensor<D>; N] {
+    let maps = layers.map(|layer| (&layer.weight, layer.bias.as_ref().map(Param::val)));
+    compute(x, maps, activation)
+}
+
+fn compute<const N: usize, const D: usize>(
+    x: Tensor<D>,
+    maps: [(&Weight, Option<Tensor<1>>); N],
+    activation: Activation,
+) -> [Tensor<D>; N] {
+    match on_host(&x, &maps, activation) {
+        Some(results) => results,
+        None => maps.map(|(weight, bias)| with_burn(x.clone(), weight, bias, activation)),
+    }
+}
+
+/// The products by kernels of our own, where all numbers are in this process's memory.
+fn on_host<const N: usize, const D: usize>(
+    x: &Tensor<D>,
+    maps: &[(&Weight, Option<Tensor<1>>); N],
+    activation: Activation,
+) -> Option<[Tensor<D>; N]> {
+    let device = x.device();
+    let numbers = host::floats(x)?;
+    let values = numbers.f32()?;
+    let mut dims = x.dims();
+    let rows = dims[..D - 1].iter().product();
+    let held: Vec<(Held, Option<Numbers>)> = maps
+        .iter()
+        .map(|(weight, bias)| {
+            let bias = match bias {
+                Some(bias) => Some(host::floats(bias)?),
+                None => None,
+            };
+            Some((weight.held()?, bias))
+        })
+        .collect::<Option<_>>()?;
+    let mut results: Vec<Vec<f32>> = maps
+        .iter()
+        .map(|(weight, _)| vec![0.0; rows * weight.dims()[0]])
+        .collect();
+    let mut list = Vec::with_capacity(N);
+    for (((weight, _), (held, bias)), y) in maps.iter().zip(&held).zip(&mut results) {
+        list.push(Product {
+            matrix: weight.matrix(held),
+            bias: match bias {
+                Some(bias) => Some(bias.f32()?),
+                None => None,
+            },
+            activation,
+            y,
+        });
+    }
+    products(values, rows, &mut list);
+    let mut results = results.into_iter();
+    Some(std::array::from_fn(|_| {
+        let y = results.next().expect("a result for each map");
+        dims[D - 1] = y.len() / rows.max(1);
+        host::tensor(y, dims, &device)
+    }))
+}
+
+/// A product by burn's operations.
+///
+/// A weight of another dtype is converted in panels of output rows, so the extra memory stays at a
+/// few MiB whatever the weight's size.
+fn with_burn<const D: usize>(
+    x: Tensor<D>,
+    weight: &Weight,
     bias: Option<Tensor<1>>,
+    activation: Activation,
 ) -> Tensor<D> {
     let mut dims = x.dims();
     let [d_output, d_input] = weight.dims();
@@ -26,38 +106,54 @@ pub fn linear<const D: usize>(
 
     // Folding to two dimensions first matters: a product of a 3-D tensor with the transposed
     // view would copy the weight.
-    let y = product(x.reshape([rows, d_input]), weight);
+    let x = x.reshape([rows, d_input]);
+    let y = match weight {
+        Weight::Float(weight) if weight.val().dtype() == x.dtype() => {
+            x.matmul(weight.val().transpose())
+        }
+        _ => {
+            let panel_rows = (PANEL_ELEMENTS / d_input.max(1)).max(1);
+            let panels = (0..d_output).step_by(panel_rows).map(|start| {
+                let panel = panel(weight, start, (start + panel_rows).min(d_output));
+                x.clone().matmul(panel.cast(x.dtype()).transpose())
+            });
+            Tensor::cat(panels.collect(), 1)
+        }
+    };
     let y = match bias {
         Some(bias) => y + bias.unsqueeze(),
         None => y,
     };
+    let y = match activation {
+        Activation::None => y,
+        Activation::Gelu => gelu(y),
+    };
     y.reshape(dims)
 }
 
-fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    let dtype = x.dtype();
-    if weight.dtype() == dtype {
-        return x.matmul(weight.transpose());
+/// The rows `start..end` of a weight.
+fn panel(weight: &Weight, start: usize, end: usize) -> Tensor<2> {
+    match weight {
+        Weight::Float(weight) => weight.val().slice(s![start..end, ..]),
+        Weight::Blocks(blocks) => blocks.narrow(start, end),
     }
-    let [d_output, d_input] = weight.dims();
-    let panel_rows = (PANEL_ELEMENTS / d_input.max(1)).max(1);
-    let panels = (0..d_output).step_by(panel_rows).map(|start| {
-        let end = (start + panel_rows).min(d_output);
-        let panel = weight.clone().slice(s![start..end, ..]).cast(dtype);
-        x.clone().matmul(panel.transpose())
-    });
-    Tensor::cat(panels.collect(), 1)
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{DType, Device, Distribution, Tensor, Tolerance};
+    use burn::tensor::{DType, Device, Distribution, Tolerance};
+    use plm_kernels::{Matrix, Weights};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::BlockFormat;
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
         Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+    }
+
+    fn float(weight: Tensor<2>) -> Weight {
+        Weight::Float(Param::from_tensor(weight))
     }
 
     #[test]
@@ -67,7 +163,7 @@ mod tests {
         let weight = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0], [2.0, -3.0]], &device);
         let bias = Tensor::<1>::from_data([0.0, 10.0, 0.5], &device);
         let expected = Tensor::<2>::from_data([[1.0, 12.0, -3.5], [0.5, 9.0, 4.5]], &device);
-        linear(x, weight, Some(bias))
+        linear(x, &float(weight), Some(bias))
             .into_data()
             .assert_eq(&expected.into_data(), true);
     }
@@ -76,24 +172,47 @@ mod tests {
     fn half_weights_wider_than_one_panel_equal_the_widened_weight() {
         let weight = random([600, 2048]).cast(DType::BF16);
         let x = random([3, 2, 2048]);
-        let whole = linear(x.clone(), weight.clone().cast(DType::F32), None);
-        linear(x, weight, None)
+        let whole = x
+            .clone()
+            .reshape([6, 2048])
+            .matmul(weight.clone().cast(DType::F32).transpose());
+        with_burn(x, &float(weight), None, Activation::None)
+            .reshape([6, 600])
             .into_data()
             .assert_approx_eq::<f32>(&whole.into_data(), Tolerance::absolute(1e-3));
     }
 
+    /// A weight in one of the five formats.
+    fn weight(d_output: usize, d_input: usize, format: usize) -> Weight {
+        let weight = random([d_output, d_input]);
+        match format {
+            0 => float(weight),
+            1 => float(weight.cast(DType::F16)),
+            2 => float(weight.cast(DType::BF16)),
+            _ => {
+                let values: Vec<f32> = weight.into_data().try_into_vec().unwrap();
+                let matrix = Matrix::new(d_output, d_input, Weights::F32(&values));
+                let format = [BlockFormat::Q8, BlockFormat::Q4][format - 3];
+                Weight::quantize(&matrix, format, &Device::flex())
+            }
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn every_precision_equals_its_widened_weight(
-            rows in 1usize..5, d_input in 1usize..40, d_output in 1usize..40, half in any::<bool>(),
+        fn kernels_and_burns_operations_agree_in_every_format(
+            rows in 1usize..12, d_input in 1usize..70, d_output in 1usize..40, format in 0usize..5,
+            biased in any::<bool>(), gelu in any::<bool>(),
         ) {
-            let dtype = if half { DType::F16 } else { DType::BF16 };
-            let weight = random([d_output, d_input]).cast(dtype);
-            let x = random([rows, d_input]);
-            let expected = x.clone().matmul(weight.clone().cast(DType::F32).transpose());
-            linear(x, weight, None)
+            let weight = weight(d_output, d_input, format);
+            let bias = biased.then(|| random([d_output]));
+            let activation = if gelu { Activation::Gelu } else { Activation::None };
+            let x = random([2, rows, d_input]);
+            let [found] = compute(x.clone(), [(&weight, bias.clone())], activation);
+            with_burn(x, &weight, bias, activation)
                 .into_data()
-                .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-4));
+                .assert_approx_eq::<f32>(&found.into_data(), Tolerance::absolute(1e-4));
         }
     }
 }

@@ -1,11 +1,12 @@
 use burn::module::Module;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, Device, Tensor};
-use plm_linear::{Linear, LinearConfig};
+use burn::tensor::{Bool, DType, Device, Tensor};
+use plm_kernels::{Attention, Heads, Pairs, Rotation, rotate, store_heads};
+use plm_linear::{Linear, LinearConfig, forward_each, host};
 
-use crate::cache::LayerCache;
-use crate::{DecoderConfig, RopeTable};
+use crate::DecoderConfig;
+use crate::cache::{LayerCache, Step};
 
 /// Causal self-attention with grouped key-value heads and rotary positions.
 #[derive(Module, Debug)]
@@ -37,33 +38,129 @@ impl SelfAttention {
 
     /// Attends from the new tokens to everything before them, and to themselves.
     ///
-    /// `padding` marks cache entries that nothing may attend to, `[batch, 1, 1, cached + seq]`.
-    ///
     /// # Shapes
     ///
     /// - `x` and result: `[batch, seq, hidden_size]`
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
-        rope: &RopeTable,
-        padding: Option<Tensor<4, Bool>>,
+        step: &Step<'_>,
         cache: &mut Option<LayerCache>,
     ) -> Tensor<3> {
-        let [batch, seq, _] = x.dims();
+        let [q, k, v] = forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x);
+        let mixed = if host::is_host(&q.device()) && q.dtype() == DType::F32 {
+            self.attend_on_host(q, k, v, step, cache)
+        } else {
+            self.attend(q, k, v, step, cache)
+        };
+        self.o_proj.forward(mixed)
+    }
+
+    /// Turns, stores and attends with burn's operations.
+    ///
+    /// # Shapes
+    ///
+    /// - `q` and result: `[batch, seq, heads · head_dim]`
+    /// - `k`, `v`: `[batch, seq, kv_heads · head_dim]`
+    fn attend(
+        &self,
+        q: Tensor<3>,
+        k: Tensor<3>,
+        v: Tensor<3>,
+        step: &Step<'_>,
+        cache: &mut Option<LayerCache>,
+    ) -> Tensor<3> {
+        let [batch, seq, width] = q.dims();
         let heads_of = |y: Tensor<3>| {
             let heads = y.dims()[2] / self.head_dim;
             y.reshape([batch, seq, heads, self.head_dim])
                 .swap_dims(1, 2)
         };
-        let q = rope.rotate(heads_of(self.q_proj.forward(x.clone())));
-        let k = rope.rotate(heads_of(self.k_proj.forward(x.clone())));
-        let v = heads_of(self.v_proj.forward(x));
-        let LayerCache { keys, values } = LayerCache::append(cache, k, v);
+        let (q, k) = (step.rope.rotate(heads_of(q)), step.rope.rotate(heads_of(k)));
+        let (keys, values) = LayerCache::append(cache, k, heads_of(v), step);
+        grouped_attention(q, keys, values, step.mask.clone())
+            .swap_dims(1, 2)
+            .reshape([batch, seq, width])
+    }
 
-        let mixed = grouped_attention(q, keys, values, padding);
-        let width = mixed.dims()[1] * self.head_dim;
-        self.o_proj
-            .forward(mixed.swap_dims(1, 2).reshape([batch, seq, width]))
+    /// As [`attend`](Self::attend), by kernels that read and write the cache where it is.
+    fn attend_on_host(
+        &self,
+        q: Tensor<3>,
+        k: Tensor<3>,
+        v: Tensor<3>,
+        step: &Step<'_>,
+        cache: &mut Option<LayerCache>,
+    ) -> Tensor<3> {
+        let [batch, seq, width] = q.dims();
+        let (device, head_dim) = (q.device(), self.head_dim);
+        let (heads, kv_heads) = (width / head_dim, k.dims()[2] / head_dim);
+        let [cos, sin, k, v] = [
+            host::floats(step.rope.cos()),
+            host::floats(step.rope.sin()),
+            host::floats(&k),
+            host::floats(&v),
+        ]
+        .map(|numbers| numbers.expect("numbers are on the host"));
+        let [cos, sin, k, v] = [&cos, &sin, &k, &v].map(|numbers| {
+            let numbers = numbers.f32();
+            numbers.expect("activations are f32")
+        });
+        let rotation = Rotation {
+            cos,
+            sin,
+            pairs: Pairs::Halves,
+        };
+        let of = |heads: usize| Heads {
+            batch,
+            seq,
+            stride: heads * head_dim,
+            heads,
+            head_dim,
+        };
+        let q = host::update(q, |q| rotate(q, &of(heads), &rotation));
+
+        let shape = [batch, kv_heads, step.len + seq, head_dim];
+        let held = LayerCache::with_room(cache.take(), shape, step.len, &device);
+        let capacity = held.capacity();
+        let store = |cache: Tensor<4>, x: &[f32], rotation: Option<&Rotation<'_>>| {
+            host::update(cache, |cache| {
+                store_heads(x, &of(kv_heads), rotation, cache, capacity, step.len);
+            })
+        };
+        let held = cache.insert(LayerCache {
+            keys: store(held.keys, k, Some(&rotation)),
+            values: store(held.values, v, None),
+        });
+
+        let [q, keys, values] = [
+            host::floats(&q),
+            host::floats(&held.keys),
+            host::floats(&held.values),
+        ]
+        .map(|numbers| numbers.expect("numbers are on the host"));
+        let [q, keys, values] = [&q, &keys, &values].map(|numbers| {
+            let numbers = numbers.f32();
+            numbers.expect("activations are f32")
+        });
+        let mut out = vec![0.0; q.len()];
+        plm_kernels::attention(Attention {
+            q,
+            q_stride: width,
+            keys,
+            values,
+            batch,
+            seq,
+            heads,
+            kv_heads,
+            head_dim,
+            len: step.len + seq,
+            capacity,
+            causal: true,
+            padding: step.padding,
+            out: &mut out,
+        });
+        host::tensor(out, [batch, seq, width], &device)
     }
 }
 

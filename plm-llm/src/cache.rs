@@ -1,8 +1,10 @@
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, s};
+
+use crate::RopeTable;
 
 /// Keys and values of the tokens that a decoder has read, for one or more sequences.
 ///
-/// The cache grows with what is put in; nothing is reserved. Sequences of a batch that start with
+/// The cache grows with what is put in, with some room to spare. Sequences of a batch that start with
 /// padding keep it in the cache: padded entries are masked and take no position.
 #[derive(Debug, Clone)]
 pub struct KvCache {
@@ -11,7 +13,9 @@ pub struct KvCache {
     len: usize,
 }
 
-/// Keys and values of one layer, each `[batch, kv_heads, len, head_dim]`.
+/// Keys and values of one layer, each `[batch, kv_heads, capacity, head_dim]`, of which the cache's
+/// `len` are there. They grow in steps, so that a token is written where it belongs and nothing
+/// is copied for it.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerCache {
     pub(crate) keys: Tensor<4>,
@@ -53,15 +57,6 @@ impl KvCache {
             return;
         }
         self.len = len;
-        for layer in &mut self.layers {
-            *layer = match layer.take() {
-                Some(LayerCache { keys, values }) if len > 0 => Some(LayerCache {
-                    keys: keys.narrow(2, 0, len),
-                    values: values.narrow(2, 0, len),
-                }),
-                _ => None,
-            };
-        }
     }
 
     /// Replaces the sequences by copies of the sequences at `rows`, in this order.
@@ -88,11 +83,7 @@ impl KvCache {
     }
 
     /// Which of the first `len` entries are padding, `[batch, 1, 1, len]`, if any is.
-    pub(crate) fn padding_mask(
-        &self,
-        len: usize,
-        device: &Device,
-    ) -> Option<Tensor<4, burn::tensor::Bool>> {
+    pub(crate) fn padding_mask(&self, len: usize, device: &Device) -> Option<Tensor<4, Bool>> {
         if self.padding.iter().all(|&pad| pad == 0) {
             return None;
         }
@@ -112,16 +103,77 @@ impl KvCache {
     }
 }
 
+/// What the layers need to know about the tokens that they read.
+pub(crate) struct Step<'a> {
+    /// Their positions.
+    pub(crate) rope: &'a RopeTable,
+    /// Entries that the cache holds already.
+    pub(crate) len: usize,
+    /// Leading entries of each sequence that are padding.
+    pub(crate) padding: &'a [usize],
+    /// The padding as a mask for burn's attention, `[batch, 1, 1, len + seq]`.
+    pub(crate) mask: Option<Tensor<4, Bool>>,
+}
+
+/// The least number of entries that a cache grows by.
+const LEAST_GROWTH: usize = 64;
+
 impl LayerCache {
-    /// Appends keys and values to what a layer holds and returns the whole.
-    pub(crate) fn append(slot: &mut Option<Self>, keys: Tensor<4>, values: Tensor<4>) -> Self {
-        let whole = match slot.take() {
-            Some(held) => Self {
-                keys: Tensor::cat(vec![held.keys, keys], 2),
-                values: Tensor::cat(vec![held.values, values], 2),
-            },
-            None => Self { keys, values },
+    /// Entries that there is room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.keys.dims()[2]
+    }
+
+    /// What is held, with room for `shape[2]` entries of `shape`, of which the first `len` are
+    /// there.
+    pub(crate) fn with_room(
+        held: Option<Self>,
+        shape: [usize; 4],
+        len: usize,
+        device: &Device,
+    ) -> Self {
+        let [batch, kv_heads, needed, head_dim] = shape;
+        let held = match held {
+            Some(held) if held.capacity() >= needed => return held,
+            held => held,
         };
-        slot.insert(whole).clone()
+        let capacity = needed + (needed / 8).max(LEAST_GROWTH);
+        let grown = |old: Option<Tensor<4>>| {
+            let shape = [batch, kv_heads, capacity, head_dim];
+            let new = Tensor::zeros(shape, (device, DType::F32));
+            match old {
+                Some(old) if len > 0 => {
+                    new.slice_assign(s![.., .., 0..len, ..], old.narrow(2, 0, len))
+                }
+                _ => new,
+            }
+        };
+        let (keys, values) = held.map(|held| (held.keys, held.values)).unzip();
+        Self {
+            keys: grown(keys),
+            values: grown(values),
+        }
+    }
+
+    /// Appends keys and values to what a layer holds and returns the whole, each
+    /// `[batch, kv_heads, len + seq, head_dim]`.
+    pub(crate) fn append(
+        slot: &mut Option<Self>,
+        keys: Tensor<4>,
+        values: Tensor<4>,
+        step: &Step<'_>,
+    ) -> (Tensor<4>, Tensor<4>) {
+        let [batch, kv_heads, seq, head_dim] = keys.dims();
+        let (start, end) = (step.len, step.len + seq);
+        let shape = [batch, kv_heads, end, head_dim];
+        let held = Self::with_room(slot.take(), shape, start, &keys.device());
+        let whole = slot.insert(Self {
+            keys: held.keys.slice_assign(s![.., .., start..end, ..], keys),
+            values: held.values.slice_assign(s![.., .., start..end, ..], values),
+        });
+        (
+            whole.keys.clone().narrow(2, 0, end),
+            whole.values.clone().narrow(2, 0, end),
+        )
     }
 }

@@ -1,8 +1,9 @@
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::Initializer;
-use burn::tensor::{DType, Device, Int, Tensor};
-use plm_linear::{Linear, LinearConfig, linear};
+use burn::tensor::{Device, Tensor};
+use plm_linear::{Linear, LinearConfig, Weight, host, linear};
 
+use crate::cache::Step;
 use crate::{DecoderConfig, DecoderLayer, Error, KvCache, RmsNorm, Rope};
 
 /// New tokens that go through the layers at once. It bounds the memory of a long prefill, and
@@ -15,8 +16,8 @@ const EMBEDDING_STD: f64 = 0.02;
 /// The token embedding.
 #[derive(Module, Debug)]
 pub struct Embedding {
-    /// One row per token, `[vocab_size, hidden_size]`, in the checkpoint's precision.
-    pub weight: Param<Tensor<2>>,
+    /// One row per token, `[vocab_size, hidden_size]`.
+    pub weight: Weight,
 }
 
 /// The text decoder: embeddings in, hidden states and logits out.
@@ -50,7 +51,7 @@ impl DecoderConfig {
         };
         Ok(Decoder {
             embed_tokens: Embedding {
-                weight: embedding.init([self.vocab_size, self.hidden_size], device),
+                weight: Weight::Float(embedding.init([self.vocab_size, self.hidden_size], device)),
             },
             layers: (0..self.num_layers)
                 .map(|_| DecoderLayer::init(self, device))
@@ -91,17 +92,12 @@ impl Decoder {
     ///
     /// [`Error::TokenOutOfRange`] with the first id that the vocabulary does not hold.
     pub fn embed(&self, ids: &[u32], device: &Device) -> Result<Tensor<2>, Error> {
-        let weight = self.embed_tokens.weight.val();
-        let [vocab_size, hidden_size] = weight.dims();
+        let weight = &self.embed_tokens.weight;
+        let [vocab_size, _] = weight.dims();
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Error::TokenOutOfRange { id, vocab_size });
         }
-        if ids.is_empty() {
-            return Ok(Tensor::zeros([0, hidden_size], (device, DType::F32)));
-        }
-        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let indices = Tensor::<1, Int>::from_data(ids.as_slice(), device);
-        Ok(weight.select(0, indices).cast(DType::F32))
+        Ok(weight.rows(ids, device))
     }
 
     /// Reads new tokens and returns their hidden states after the final norm.
@@ -230,11 +226,21 @@ impl Decoder {
         let device = embeddings.device();
         let positions = cache.next_positions(seq);
         let rope = self.rope.table(&positions, batch, self.head_dim, &device);
-        let padding = cache.padding_mask(cache.len() + seq, &device);
+        let mask = match host::is_host(&device) {
+            true => None,
+            false => cache.padding_mask(cache.len() + seq, &device),
+        };
+        let padding = cache.padding().to_vec();
+        let step = Step {
+            rope: &rope,
+            len: cache.len(),
+            padding: &padding,
+            mask,
+        };
 
         let mut x = embeddings;
         for (layer, layer_cache) in self.layers.iter().zip(&mut cache.layers) {
-            x = layer.forward(x, &rope, padding.clone(), layer_cache);
+            x = layer.forward(x, &step, layer_cache);
             observe(&x);
         }
         cache.advance(seq);
@@ -250,7 +256,7 @@ impl Decoder {
     pub fn logits<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         match &self.lm_head {
             Some(head) => head.forward(hidden),
-            None => linear(hidden, self.embed_tokens.weight.val(), None),
+            None => linear(hidden, &self.embed_tokens.weight, None),
         }
     }
 }

@@ -1,10 +1,10 @@
 use burn::module::Module;
 use burn::tensor::activation::silu;
-use burn::tensor::{Bool, Device, Tensor};
-use plm_linear::{Linear, LinearConfig};
+use burn::tensor::{DType, Device, Tensor};
+use plm_linear::{Linear, LinearConfig, forward_each, host, residual};
 
-use crate::cache::LayerCache;
-use crate::{DecoderConfig, RmsNorm, RopeTable, SelfAttention};
+use crate::cache::{LayerCache, Step};
+use crate::{DecoderConfig, RmsNorm, SelfAttention};
 
 /// Feed-forward part of a layer: `down(silu(gate(x)) · up(x))`.
 #[derive(Module, Debug)]
@@ -33,9 +33,20 @@ impl Mlp {
     ///
     /// - `x` and result: `[batch, seq, hidden_size]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = silu(self.gate_proj.forward(x.clone()));
-        self.down_proj.forward(gate * self.up_proj.forward(x))
+        let [gate, up] = forward_each([&self.gate_proj, &self.up_proj], x);
+        self.down_proj.forward(silu_mul(gate, up))
     }
+}
+
+/// `silu(gate) · up`.
+fn silu_mul(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+    if gate.dtype() == DType::F32
+        && let Some(numbers) = host::floats(&up)
+        && let Some(up) = numbers.f32()
+    {
+        return host::update(gate, |gate| plm_kernels::silu_mul(gate, up));
+    }
+    silu(gate) * up
 }
 
 /// One decoder layer: `x += attn(input_layernorm(x))`, then `x += mlp(post_attention_layernorm(x))`.
@@ -70,13 +81,12 @@ impl DecoderLayer {
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
-        rope: &RopeTable,
-        padding: Option<Tensor<4, Bool>>,
+        step: &Step<'_>,
         cache: &mut Option<LayerCache>,
     ) -> Tensor<3> {
         let normed = self.input_layernorm.forward(x.clone());
-        let x = x + self.self_attn.forward(normed, rope, padding, cache);
+        let x = residual(x, self.self_attn.forward(normed, step, cache), None);
         let normed = self.post_attention_layernorm.forward(x.clone());
-        x + self.mlp.forward(normed)
+        residual(x, self.mlp.forward(normed), None)
     }
 }

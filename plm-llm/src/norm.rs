@@ -1,6 +1,8 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
+use plm_kernels::{Norm, normalize};
+use plm_linear::host;
 
 /// Root-mean-square normalisation of the last dimension, `x / √(mean(x²) + eps) · weight`.
 #[derive(Module, Debug)]
@@ -24,8 +26,16 @@ impl RmsNorm {
     ///
     /// - `x` and result: `[batch, seq, hidden_size]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let weight = self.weight.val();
+        if let (Some(numbers), Some(scale)) = (host::floats(&x), host::floats(&weight))
+            && let (Some(values), Some(weight)) = (numbers.f32(), scale.f32())
+        {
+            let mut y = vec![0.0; values.len()];
+            normalize(values, Norm::Rms { weight }, self.eps as f32, &mut y);
+            return host::tensor(y, x.dims(), &x.device());
+        }
         let mean_square = (x.clone() * x.clone()).mean_dim(2);
-        x / (mean_square + self.eps).sqrt() * self.weight.val().unsqueeze()
+        x / (mean_square + self.eps).sqrt() * weight.unsqueeze()
     }
 }
 

@@ -130,6 +130,16 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
+    /// Cosines, `[batch, 1, seq, head_dim / 2]`.
+    pub(crate) fn cos(&self) -> &Tensor<4> {
+        &self.cos
+    }
+
+    /// Sines, as the cosines.
+    pub(crate) fn sin(&self) -> &Tensor<4> {
+        &self.sin
+    }
+
     /// Rotates queries or keys. Feature `i` of the first half of a head pairs with feature `i` of
     /// the second half: `(a, b) → (a·cos - b·sin, b·cos + a·sin)`.
     ///

@@ -18,7 +18,6 @@
 mod pooling;
 
 use burn::module::Module;
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 use plm_linear::{Linear, LinearConfig};
 
@@ -95,7 +94,7 @@ impl Projector {
     ///
     /// [`Error::NotSquare`] or [`Error::GridTooSmall`] when the patches cannot be pooled.
     pub fn forward(&self, patches: Tensor<3>) -> Result<Tensor<3>, Error> {
-        let hidden = gelu(self.linear_1.forward(patches));
+        let hidden = self.linear_1.forward_gelu(patches);
         average_pool(self.linear_2.forward(hidden), self.pooling_ratio)
     }
 }

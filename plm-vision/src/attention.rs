@@ -1,9 +1,9 @@
 use burn::module::Module;
-use burn::tensor::activation::gelu;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Tensor};
-use plm_linear::{Linear, LinearConfig};
+use burn::tensor::{DType, Device, Tensor};
+use plm_kernels::{Heads, Pairs, Rotation, rotate, store_heads};
+use plm_linear::{Linear, LinearConfig, host};
 
 use crate::{PerceptionEncoderConfig, Rope2d};
 
@@ -33,11 +33,25 @@ impl Attention {
     ///
     /// - `x` and result: `[tiles, tokens, width]`
     pub fn forward(&self, x: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
-        let [tiles, tokens, width] = x.dims();
-        let head_dim = width / self.heads;
-        let qkv = self
-            .qkv
-            .forward(x)
+        let qkv = self.qkv.forward(x);
+        let mixed = if host::is_host(&qkv.device()) && qkv.dtype() == DType::F32 {
+            self.attend_on_host(qkv, rope)
+        } else {
+            self.attend(qkv, rope)
+        };
+        self.proj.forward(mixed)
+    }
+
+    /// Turns and attends with burn's operations.
+    ///
+    /// # Shapes
+    ///
+    /// - `qkv`: `[tiles, tokens, 3 · width]`
+    /// - result: `[tiles, tokens, width]`
+    fn attend(&self, qkv: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
+        let [tiles, tokens, width] = qkv.dims();
+        let (width, head_dim) = (width / 3, width / 3 / self.heads);
+        let qkv = qkv
             .reshape([tiles, tokens, 3, self.heads, head_dim])
             .permute([2, 0, 3, 1, 4]); // [3, tiles, heads, tokens, head_dim]
         let part = |index| {
@@ -47,9 +61,54 @@ impl Attention {
         };
         let q = rope.rotate(part(0));
         let k = rope.rotate(part(1));
-        let mixed = attention(q, k, part(2), None, None, AttentionModuleOptions::default());
-        self.proj
-            .forward(mixed.swap_dims(1, 2).reshape([tiles, tokens, width]))
+        attention(q, k, part(2), None, None, AttentionModuleOptions::default())
+            .swap_dims(1, 2)
+            .reshape([tiles, tokens, width])
+    }
+
+    /// As [`attend`](Self::attend), by kernels.
+    fn attend_on_host(&self, qkv: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
+        let [tiles, tokens, stride] = qkv.dims();
+        let (width, device) = (stride / 3, qkv.device());
+        let heads = Heads {
+            batch: tiles,
+            seq: tokens,
+            stride,
+            heads: self.heads,
+            head_dim: width / self.heads,
+        };
+        let (cos, sin) = rope.tables(tokens);
+        let rotation = Rotation {
+            cos: &cos,
+            sin: &sin,
+            pairs: Pairs::Adjacent,
+        };
+        let qkv = host::update(qkv, |qkv| rotate(qkv, &heads, &rotation));
+        let numbers = host::floats(&qkv).expect("numbers are on the host");
+        let qkv = numbers.f32().expect("activations are f32");
+
+        let mut keys = vec![0.0; tiles * tokens * width];
+        let mut values = vec![0.0; tiles * tokens * width];
+        store_heads(&qkv[width..], &heads, Some(&rotation), &mut keys, tokens, 0);
+        store_heads(&qkv[2 * width..], &heads, None, &mut values, tokens, 0);
+        let mut out = vec![0.0; tiles * tokens * width];
+        plm_kernels::attention(plm_kernels::Attention {
+            q: qkv,
+            q_stride: stride,
+            keys: &keys,
+            values: &values,
+            batch: tiles,
+            seq: tokens,
+            heads: self.heads,
+            kv_heads: self.heads,
+            head_dim: heads.head_dim,
+            len: tokens,
+            capacity: tokens,
+            causal: false,
+            padding: &[],
+            out: &mut out,
+        });
+        host::tensor(out, [tiles, tokens, width], &device)
     }
 }
 
@@ -77,6 +136,6 @@ impl Mlp {
     ///
     /// - `x` and result: `[tiles, tokens, width]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(gelu(self.fc1.forward(x)))
+        self.fc2.forward(self.fc1.forward_gelu(x))
     }
 }

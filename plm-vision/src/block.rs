@@ -1,6 +1,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
+use plm_linear::residual;
 
 use crate::{Attention, LayerNorm, Mlp, PerceptionEncoderConfig, Rope2d};
 
@@ -52,15 +53,8 @@ impl Block {
     /// - `x` and result: `[tiles, tokens, width]`
     pub fn forward(&self, x: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
         let branch = self.attn.forward(self.norm1.forward(x.clone()), rope);
-        let x = x + scaled(branch, &self.gamma_1);
+        let x = residual(x, branch, self.gamma_1.as_ref().map(Param::val));
         let branch = self.mlp.forward(self.norm2.forward(x.clone()));
-        x + scaled(branch, &self.gamma_2)
-    }
-}
-
-fn scaled(branch: Tensor<3>, gamma: &Option<Param<Tensor<1>>>) -> Tensor<3> {
-    match gamma {
-        Some(gamma) => branch * gamma.val().unsqueeze(),
-        None => branch,
+        residual(x, branch, self.gamma_2.as_ref().map(Param::val))
     }
 }

@@ -1,7 +1,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor, s};
-use plm_linear::linear;
+use plm_linear::{Weight, linear};
 
 use crate::PerceptionEncoderConfig;
 
@@ -54,9 +54,10 @@ impl PatchEmbed {
             .reshape([num_tiles, channels, rows, patch, columns, patch])
             .permute([0, 2, 4, 1, 3, 5]) // [tiles, rows, columns, channels, patch, patch]
             .reshape([num_tiles, rows * columns, features]);
+        let weight = self.proj.weight.val().reshape([width, features]);
         linear(
             patches,
-            self.proj.weight.val().reshape([width, features]),
+            &Weight::Float(Param::initialized(self.proj.weight.id, weight)),
             None,
         )
     }

@@ -50,6 +50,7 @@ impl Rope2dConfig {
 pub struct Rope2d {
     cos: Tensor<5>, // [1, 1, patches, head_dim / 2, 1]
     sin: Tensor<5>,
+    angles: Vec<f32>,
 }
 
 impl Rope2d {
@@ -61,10 +62,20 @@ impl Rope2d {
             let values: Vec<f32> = angles.iter().map(|&angle| f(angle)).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
-        Self {
-            cos: table(f32::cos),
-            sin: table(f32::sin),
-        }
+        let (cos, sin) = (table(f32::cos), table(f32::sin));
+        Self { cos, sin, angles }
+    }
+
+    /// Cosines and sines of `tokens` tokens, `[tokens, head_dim / 2]` each. Leading tokens without
+    /// a place on the grid are not turned.
+    pub(crate) fn tables(&self, tokens: usize) -> (Vec<f32>, Vec<f32>) {
+        let [_, _, patches, half, _] = self.cos.dims();
+        let leading = std::iter::repeat_n(0.0, (tokens - patches) * half);
+        let angles: Vec<f32> = leading.chain(self.angles.iter().copied()).collect();
+        (
+            angles.iter().map(|angle| angle.cos()).collect(),
+            angles.iter().map(|angle| angle.sin()).collect(),
+        )
     }
 
     /// Rotates the queries or keys of the patches; leading tokens without a place on the grid

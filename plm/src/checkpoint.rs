@@ -5,6 +5,7 @@ mod chunks;
 mod files;
 mod header;
 mod load;
+mod matrices;
 mod numbers;
 mod original;
 mod settings;
@@ -12,7 +13,9 @@ mod tensors;
 
 pub(crate) use files::{CheckpointFiles, original_folder};
 pub use load::WeightsError;
-pub(crate) use load::{EMBEDDING, check, load_model, model_bytes, parameters, settle_tying};
+pub(crate) use load::{
+    EMBEDDING, Load, OUTPUT, check, load_model, model_bytes, parameters, settle_tying,
+};
 pub(crate) use original::{
     CONSOLIDATED, PARAMS, TOKENIZER_MODEL, intermediate_size, leading_ones, meta_name,
 };

@@ -54,7 +54,7 @@ mod trace;
 /// Boxes in pictures and intervals in videos: questions, answers, drawing.
 pub use plm_processor::regions;
 /// The stages, for those who need more than the names below.
-pub use {burn, plm_llm, plm_processor, plm_projector, plm_vision};
+pub use {burn, plm_kernels, plm_linear, plm_llm, plm_processor, plm_projector, plm_vision};
 
 pub use answer::{Answer, Finish, Timing, Usage};
 pub use checkpoint::{Checkpoint, Weights, WeightsError};
@@ -67,6 +67,7 @@ pub use estimate::Estimate;
 pub use load_options::{LoadOptions, Precision};
 pub use model::{MediaFeatures, Model};
 pub use perception_lm::PerceptionLM;
+pub use plm_linear::BlockFormat;
 pub use plm_llm::{EarlyStopping, Penalties, RandomSampling, Sampling};
 pub use plm_processor::{
     Content, Conversation, DecodeLimits, EncodeOptions, FramePosition, FrameRule, FrameSampling,

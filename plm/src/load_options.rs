@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::DType;
+use plm_linear::BlockFormat;
 use plm_processor::EncodeOptions;
 
 use crate::{DeviceChoice, Error, ProgressFn};
@@ -57,6 +58,14 @@ pub struct LoadOptions {
     pub device: DeviceChoice,
     /// In which precision it holds its matrices.
     pub precision: Precision,
+    /// Rounds the matrices to blocks of 8 or 4 bits while loading, instead. With 4 bits the
+    /// embedding, the output projection, the vision tower and the projector keep 8. What the
+    /// checkpoint holds in blocks stays as it is.
+    pub quantize: Option<BlockFormat>,
+    /// Copies weights into memory of the process's own. Otherwise those that stay as they are in
+    /// the files are mapped from there, which takes no time; the files must then not be changed
+    /// while the model lives.
+    pub copy_weights: bool,
     /// How conversations become prompts, unless a call says otherwise.
     pub encoding: EncodeOptions,
     /// Told of the progress of loading, and later of encoding pictures and reading prompts.
@@ -68,6 +77,8 @@ impl fmt::Debug for LoadOptions {
         f.debug_struct("LoadOptions")
             .field("device", &self.device)
             .field("precision", &self.precision)
+            .field("quantize", &self.quantize)
+            .field("copy_weights", &self.copy_weights)
             .field("encoding", &self.encoding)
             .finish_non_exhaustive()
     }

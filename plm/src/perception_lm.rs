@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
-use crate::checkpoint::{CheckpointFiles, Weights, load_model, model_bytes, settle_tying};
+use crate::checkpoint::{CheckpointFiles, Load, Weights, load_model, model_bytes, settle_tying};
 use crate::{
     Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Precision, Progress,
     ProgressFn, Session, Stream, Timing,
@@ -82,13 +82,14 @@ impl PerceptionLM {
         let mut checkpoint = Checkpoint::from_files(files)?;
         let mut weights = Weights::from_files(files)?;
         settle_tying(&mut checkpoint.config.text, &mut weights)?;
-        let model = load_model(
-            checkpoint.config.init(&device)?,
-            &weights,
-            options.precision.dtype(),
-            &device,
-            options.progress.as_ref(),
-        )?;
+        let load = Load {
+            dtype: options.precision.dtype(),
+            quantize: options.quantize,
+            share: !options.copy_weights,
+            device: &device,
+            progress: options.progress.as_ref(),
+        };
+        let model = load_model(checkpoint.config.init(&device)?, &weights, &load)?;
         let weight_bytes = model_bytes(&model);
         Ok(Self {
             config: checkpoint.config,
@@ -133,15 +134,13 @@ impl PerceptionLM {
         self.load_time
     }
 
-    /// The precision in which the decoder's matrices are held: `f32`, `bf16` or `f16`.
-    pub fn precision_name(&self) -> &'static str {
-        self.model
-            .language_model
-            .embed_tokens
-            .weight
-            .val()
-            .dtype()
-            .name()
+    /// The format in which the decoder's matrices are held: `f32`, `bf16`, `f16`, `q8` or `q4`.
+    pub fn format_name(&self) -> &'static str {
+        let decoder = &self.model.language_model;
+        match decoder.layers.first() {
+            Some(layer) => layer.mlp.up_proj.weight.format_name(),
+            None => decoder.embed_tokens.weight.format_name(),
+        }
     }
 
     /// Turns a conversation into a prompt: tiles and token ids.

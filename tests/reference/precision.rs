@@ -19,8 +19,8 @@ fn load(dir: &Path, precision: Precision) -> PerceptionLM {
 fn check_kept_halves(dir: &Path, cases: &Cases, dtype: &str) {
     let halves = load(dir, Precision::Auto);
     let widened = load(dir, Precision::F32);
-    assert_eq!(halves.precision_name(), dtype);
-    assert_eq!(widened.precision_name(), "f32");
+    assert_eq!(halves.format_name(), dtype);
+    assert_eq!(widened.format_name(), "f32");
     assert!(halves.weight_bytes() < widened.weight_bytes() * 6 / 10);
     let mut compared = 0;
     for case in cases
@@ -67,7 +67,7 @@ fn a_cast_rounds_the_weights() {
     let dir = fixtures().join("gigantic");
     let exact = load(&dir, Precision::F32);
     let rounded = load(&dir, Precision::Bf16);
-    assert_eq!(rounded.precision_name(), "bf16");
+    assert_eq!(rounded.format_name(), "bf16");
     let cases = Cases::read(
         &fixtures().join("expected_gigantic"),
         &fixtures().join("media"),

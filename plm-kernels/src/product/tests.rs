@@ -2,7 +2,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{quantize_q4, quantize_q8};
+use crate::quantize::{quantize_q4, quantize_q8};
 
 /// Weights in every format, made from the same numbers.
 struct Formats {

@@ -66,6 +66,14 @@ impl<'a> Chunks<'a> {
         Ok(chunks)
     }
 
+    /// Ends every piece at the end of a row of `row_bytes` bytes.
+    pub(super) fn whole_rows(&mut self, row_bytes: usize) {
+        // Pieces of whole heads are pieces of whole rows.
+        if self.rows.is_none() {
+            self.step = self.step.div_ceil(row_bytes.max(1)) * row_bytes.max(1);
+        }
+    }
+
     /// The next bytes; none at the end.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Error> {
         if self.left == 0 {

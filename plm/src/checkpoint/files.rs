@@ -2,7 +2,10 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use memmap2::Mmap;
 
 use super::original::{self, Original};
 use crate::Error;
@@ -25,9 +28,17 @@ pub(crate) enum CheckpointFiles {
 /// One file, read from any position.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// Reading moves the file's position, so one reader at a time.
-    File(Mutex<File>),
+    File(OpenFile),
     Memory(&'static [u8]),
+}
+
+/// A file on disk.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    /// Reading moves the file's position, so one reader at a time.
+    file: Mutex<File>,
+    /// All of it, mapped into memory when that is first asked for; nothing where it cannot be.
+    map: OnceLock<Option<Bytes>>,
 }
 
 impl CheckpointFiles {
@@ -113,7 +124,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 pub(crate) fn open(path: &Path) -> Result<Source, Error> {
     let path = path.to_owned();
     match File::open(&path) {
-        Ok(file) => Ok(Source::File(Mutex::new(file))),
+        Ok(file) => Ok(Source::File(OpenFile {
+            file: Mutex::new(file),
+            map: OnceLock::new(),
+        })),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::MissingFile { path }),
         Err(source) => Err(Error::Read { path, source }),
     }
@@ -135,16 +149,30 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 impl Source {
     pub(crate) fn len(&self) -> io::Result<u64> {
         match self {
-            Self::File(file) => Ok(lock(file).metadata()?.len()),
+            Self::File(file) => Ok(lock(&file.file).metadata()?.len()),
             Self::Memory(bytes) => Ok(bytes.len() as u64),
         }
+    }
+
+    /// Bytes of the file without a copy, where the system maps files into memory.
+    pub(crate) fn shared(&self, offset: u64, len: usize) -> Option<Bytes> {
+        let start = usize::try_from(offset).ok()?;
+        let end = start.checked_add(len)?;
+        let all = match self {
+            Self::File(file) => file
+                .map
+                .get_or_init(|| map(&lock(&file.file)).ok())
+                .clone()?,
+            Self::Memory(bytes) => Bytes::from_static(bytes),
+        };
+        (end <= all.len()).then(|| all.slice(start..end))
     }
 
     /// Fills `buffer` from `offset` on.
     pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             Self::File(file) => {
-                let mut file = lock(file);
+                let mut file = lock(&file.file);
                 file.seek(SeekFrom::Start(offset))?;
                 file.read_exact(buffer)
             }
@@ -159,6 +187,17 @@ impl Source {
             }
         }
     }
+}
+
+/// Maps a file into memory; the mapping lives as long as anything that shares it.
+#[allow(unsafe_code, reason = "a mapping cannot be had otherwise")]
+fn map(file: &File) -> io::Result<Bytes> {
+    // SAFETY: the mapping is read only. A checkpoint is not written while it is in use: who
+    // overwrites its files meanwhile changes the weights under the model, and who cuts them off
+    // ends the process, as with every runtime that maps its weights. `LoadOptions::copy_weights`
+    // is there for files of which that cannot be said.
+    let map = unsafe { Mmap::map(file)? };
+    Ok(Bytes::from_owner(map))
 }
 
 /// A position left by a reader that panicked does no harm: every read sets its own.

@@ -1,11 +1,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{DType, Device, Int, Tensor};
+use plm_linear::{BlockFormat, Blocks, Weight};
 use plm_llm::DecoderConfig;
 
 use super::Weights;
+use super::matrices::{
+    block_shapes, codes_name, matrices, matrix_format, quantize, scales_name, stored_format,
+};
 use crate::{Error, Model, Progress, ProgressFn};
 
 /// What does not fit between a checkpoint's tensors and the model that its config describes.
@@ -66,7 +70,7 @@ const PREFIXES: [(&str, &str); 4] = [
 
 /// The embedding, and the output projection that may be tied to it.
 pub(crate) const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
-const OUTPUT: &str = "lm_head.weight";
+pub(crate) const OUTPUT: &str = "lm_head.weight";
 
 /// Follows the files where they hold an output projection although the config ties it to the
 /// embedding, as the reference does: one that differs is used, one that is equal is passed over,
@@ -99,6 +103,11 @@ fn checkpoint_name(path: &[String]) -> String {
     path
 }
 
+/// Whether a part of a model is but a variant of what holds it, which no checkpoint names.
+fn is_enum(container: &str) -> bool {
+    container.starts_with("Enum:")
+}
+
 /// Names and shapes of the tensors that a model's checkpoint holds.
 pub(crate) fn parameters(model: &Model) -> Vec<(String, Vec<usize>)> {
     #[derive(Default)]
@@ -107,11 +116,15 @@ pub(crate) fn parameters(model: &Model) -> Vec<(String, Vec<usize>)> {
         found: Vec<(String, Vec<usize>)>,
     }
     impl ModuleVisitor for Collector {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
+        fn enter_module(&mut self, name: &str, container: &str) {
+            if !is_enum(container) {
+                self.path.push(name.to_owned());
+            }
         }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
+        fn exit_module(&mut self, _: &str, container: &str) {
+            if !is_enum(container) {
+                self.path.pop();
+            }
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let shape = param.lazy_shape().as_slice().to_vec();
@@ -131,39 +144,55 @@ pub(crate) fn model_bytes(model: &Model) -> u64 {
             let value = param.val();
             self.0 += (value.shape().num_elements() * value.dtype().size()) as u64;
         }
+        fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+            let value = param.val();
+            self.0 += (value.shape().num_elements() * value.dtype().size()) as u64;
+        }
     }
     let mut counter = Counter(0);
     model.visit(&mut counter);
     counter.0
 }
 
+/// How a checkpoint's tensors come into a model.
+pub(crate) struct Load<'a> {
+    /// The precision of matrices, unless it is the file's.
+    pub(crate) dtype: Option<DType>,
+    /// How matrices are rounded, unless they are already.
+    pub(crate) quantize: Option<BlockFormat>,
+    /// Whether tensors that stay as they are may be left in the files, mapped into memory.
+    pub(crate) share: bool,
+    pub(crate) device: &'a Device,
+    pub(crate) progress: Option<&'a ProgressFn>,
+}
+
 /// Puts a checkpoint's tensors into a model whose parameters are not drawn yet.
 ///
-/// Matrices take the precision `dtype`, or keep the file's; everything smaller (norms, biases,
-/// scales) and the patch and position embeddings become f32. Each tensor is read on its own, so
-/// that the model never exists twice.
+/// Matrices take the precision or the block format that is asked for, or keep the file's;
+/// everything smaller (norms, biases, scales) and the patch and position embeddings become f32.
+/// Each tensor is read on its own, so that the model never exists twice.
 ///
 /// # Errors
 ///
 /// [`Error::Weights`] that lists everything missing, unused, misshapen or of an unsupported
 /// precision, before any tensor is read.
 pub(crate) fn load_model(
-    model: Model,
+    mut model: Model,
     weights: &Weights,
-    dtype: Option<DType>,
-    device: &Device,
-    progress: Option<&ProgressFn>,
+    load: &Load<'_>,
 ) -> Result<Model, Error> {
     check(&parameters(&model), weights)?;
     let mut loader = Loader {
         path: Vec::new(),
         weights,
-        dtype,
-        device,
-        progress,
+        load,
+        in_weight: false,
         bytes: 0,
         error: None,
     };
+    for (name, weight) in matrices(&mut model) {
+        *weight = loader.matrix(&name, weight.dims())?;
+    }
     let model = model.map(&mut loader);
     match loader.error {
         Some(error) => Err(error),
@@ -171,11 +200,31 @@ pub(crate) fn load_model(
     }
 }
 
-/// Checks that the files hold a model's tensors and no others.
+/// Checks that the files hold a model's tensors and no others. A matrix may be there in blocks.
 pub(crate) fn check(parameters: &[(String, Vec<usize>)], weights: &Weights) -> Result<(), Error> {
     let mut error = WeightsError::default();
     let mut unused: BTreeSet<&str> = weights.names().collect();
     for (name, shape) in parameters {
+        if shape.len() == 2
+            && let Some(format) = stored_format(weights, name)
+        {
+            let names = [codes_name(name), scales_name(name)];
+            for (name, shape) in names.into_iter().zip(block_shapes(shape, format)) {
+                unused.remove(name.as_str());
+                match weights.shape(&name) {
+                    None => error.missing.push(name),
+                    Some(found) if found != shape => {
+                        error.misshapen.push((name, found.to_vec(), shape));
+                    }
+                    Some(_) => {}
+                }
+            }
+            let dtype = weights.dtype_name(&scales_name(name));
+            if dtype != "F16" && !dtype.is_empty() {
+                error.unsupported.push((scales_name(name), dtype));
+            }
+            continue;
+        }
         unused.remove(name.as_str());
         match weights.shape(name) {
             None => error.missing.push(name.clone()),
@@ -207,44 +256,79 @@ pub(crate) fn check(parameters: &[(String, Vec<usize>)], weights: &Weights) -> R
 struct Loader<'a> {
     path: Vec<String>,
     weights: &'a Weights,
-    dtype: Option<DType>,
-    device: &'a Device,
-    progress: Option<&'a ProgressFn>,
+    load: &'a Load<'a>,
+    /// Whether the parameters that come are a matrix's, which has been read.
+    in_weight: bool,
     bytes: u64,
     error: Option<Error>,
 }
 
 impl Loader<'_> {
+    /// Reads a matrix `[d_output, d_input]`.
+    fn matrix(&mut self, name: &str, dims: [usize; 2]) -> Result<Weight, Error> {
+        let (device, share) = (self.load.device, self.load.share);
+        if let Some(format) = stored_format(self.weights, name) {
+            let names = [codes_name(name), scales_name(name)];
+            names.iter().for_each(|name| self.count(name));
+            let [codes, scales] = names.map(|name| self.weights.stored(&name, share));
+            let blocks = Blocks::from_data(codes?, scales?, dims[1], format, device);
+            return Ok(Weight::Blocks(blocks));
+        }
+        self.count(name);
+        if let Some(format) = self.load.quantize {
+            let format = matrix_format(name, format);
+            let (codes, scales) = quantize(self.weights, name, format)?;
+            let blocks = Blocks::from_codes(codes, scales, dims, format, device);
+            return Ok(Weight::Blocks(blocks));
+        }
+        let stored = self.weights.dtype(name).unwrap_or(DType::F32);
+        let dtype = self.load.dtype.unwrap_or(stored);
+        let data = match dtype == stored {
+            true => self.weights.stored(name, share)?,
+            false => self.weights.read(name, dtype)?,
+        };
+        let tensor = Tensor::from_data(data, (device, dtype));
+        Ok(Weight::Float(Param::initialized(ParamId::new(), tensor)))
+    }
+
     fn read<const D: usize>(&mut self) -> Result<Tensor<D>, Error> {
         let name = checkpoint_name(&self.path);
-        let stored = self.weights.dtype(&name).unwrap_or(DType::F32);
-        let dtype = match D {
-            2 => self.dtype.unwrap_or(stored),
-            _ => DType::F32,
-        };
-        let data = self.weights.read(&name, dtype)?;
-        self.bytes += (data.shape().num_elements() * stored.size()) as u64;
-        if let Some(progress) = self.progress {
+        let data = self.weights.read(&name, DType::F32)?;
+        self.count(&name);
+        Ok(Tensor::from_data(data, (self.load.device, DType::F32)))
+    }
+
+    /// Tells of a tensor that has been read.
+    fn count(&mut self, name: &str) {
+        self.bytes += self.weights.tensor_bytes(name);
+        if let Some(progress) = self.load.progress {
             progress(Progress::Loading {
                 bytes: self.bytes,
                 total_bytes: self.weights.num_bytes(),
             });
         }
-        Ok(Tensor::from_data(data, (self.device, dtype)))
     }
 }
 
 impl ModuleMapper for Loader<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if is_enum(container) {
+            self.in_weight = true;
+        } else {
+            self.path.push(name.to_owned());
+        }
     }
 
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _: &str, container: &str) {
+        if is_enum(container) {
+            self.in_weight = false;
+        } else {
+            self.path.pop();
+        }
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.error.is_some() {
+        if self.error.is_some() || self.in_weight {
             return param;
         }
         match self.read() {

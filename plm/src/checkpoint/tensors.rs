@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use half::{bf16, f16};
+use plm_kernels::Matrix;
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
@@ -10,6 +11,7 @@ use super::arrangement::{Arrangement, RowOrder};
 use super::chunks::Chunks;
 use super::files::{CheckpointFiles, Source};
 use super::header::read_header;
+use super::numbers;
 use super::original::{is_rotated, torch_weights};
 use crate::Error;
 
@@ -262,6 +264,64 @@ impl Weights {
         }
     }
 
+    /// One tensor as it is stored, in its own precision; without a copy where `share` allows it and
+    /// the file can be mapped into memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTensor`] when there is no such tensor; [`Error::Read`] when the file cannot
+    /// be read.
+    pub(crate) fn stored(&self, name: &str, share: bool) -> Result<TensorData, Error> {
+        let Some(entry) = self.tensors.get(name) else {
+            return Err(Error::MissingTensor { name: name.into() });
+        };
+        let dtype =
+            stored_dtype(entry.dtype).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+        let shard = &self.shards[entry.shard];
+        let as_stored = entry.arrangement == Arrangement::AsStored && entry.strided.is_none();
+        if share
+            && as_stored
+            && let Some(bytes) = shard.source.shared(entry.offset, entry.num_bytes)
+            && (bytes.as_ptr() as usize).is_multiple_of(dtype.size())
+        {
+            let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
+            return Ok(TensorData::from_bytes(bytes, entry.shape.clone(), dtype));
+        }
+        let chunks = Chunks::of(shard, entry)?;
+        let shape = entry.shape.clone();
+        Ok(match dtype {
+            DType::F32 => TensorData::new(convert(chunks, f32::from_le_bytes)?, shape),
+            DType::F16 => TensorData::new(convert(chunks, f16::from_le_bytes)?, shape),
+            DType::BF16 => TensorData::new(convert(chunks, bf16::from_le_bytes)?, shape),
+            DType::I8 => TensorData::new(convert(chunks, i8::from_le_bytes)?, shape),
+            _ => TensorData::new(convert(chunks, u8::from_le_bytes)?, shape),
+        })
+    }
+
+    /// Gives the rows of a matrix as it is stored, some at a time.
+    pub(crate) fn rows(&self, name: &str, mut take: impl FnMut(&Matrix<'_>)) -> Result<(), Error> {
+        let (Some(entry), Some(dtype)) = (self.tensors.get(name), self.dtype(name)) else {
+            return Err(Error::MissingTensor { name: name.into() });
+        };
+        let columns = entry.shape.last().copied().unwrap_or(0);
+        let mut chunks = Chunks::of(&self.shards[entry.shard], entry)?;
+        chunks.whole_rows(columns * dtype.size());
+        while let Some(bytes) = chunks.next()? {
+            let rows = bytes.len() / (columns * dtype.size()).max(1);
+            let take = &mut |weights| take(&Matrix::new(rows, columns, weights));
+            match (
+                dtype,
+                bytemuck::try_cast_slice(bytes),
+                bytemuck::try_cast_slice(bytes),
+            ) {
+                (DType::BF16, Ok(numbers), _) => take(plm_kernels::Weights::Bf16(numbers)),
+                (DType::F16, _, Ok(numbers)) => take(plm_kernels::Weights::F16(numbers)),
+                _ => take(plm_kernels::Weights::F32(&numbers::to_f32(bytes, dtype))),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads one tensor and converts it to `dtype` on the way, without a second copy of it.
     ///
     /// `dtype` is f32, f16 or bf16; what else is asked for reads as f32.
@@ -315,6 +375,15 @@ fn convert<const N: usize, T>(
         values.extend(bytes.as_chunks::<N>().0.iter().map(|&bytes| value(bytes)));
     }
     Ok(values)
+}
+
+/// The type of a tensor's numbers, if it is one that weights or their codes have.
+fn stored_dtype(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::I8 => Some(DType::I8),
+        Dtype::U8 => Some(DType::U8),
+        _ => float_dtype(dtype),
+    }
 }
 
 /// The precision of a tensor, if it is f32, f16 or bf16.

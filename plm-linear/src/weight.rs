@@ -1,0 +1,122 @@
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Device, Int, Tensor};
+use plm_kernels::{Matrix, Weights, expand_row};
+
+use crate::blocks::Blocks;
+use crate::host::{self, Numbers};
+
+/// A weight matrix, `[d_output, d_input]`.
+#[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a tensor's handle is large, and a model has few hundred weights"
+)]
+pub enum Weight {
+    /// Numbers of their own: f32, f16 or bf16, as in the checkpoint.
+    Float(Param<Tensor<2>>),
+    /// Numbers rounded in blocks.
+    Blocks(Blocks),
+}
+
+/// What keeps the numbers of a [`Matrix`] alive.
+pub(crate) enum Held {
+    Float(Numbers),
+    Blocks { codes: Numbers, scales: Numbers },
+}
+
+impl Weight {
+    /// Sizes, `[d_output, d_input]`.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Float(weight) => {
+                let shape = weight.lazy_shape();
+                [shape[0], shape[1]]
+            }
+            Self::Blocks(blocks) => blocks.dims(),
+        }
+    }
+
+    /// The format: `f32`, `bf16`, `f16`, `q8` or `q4`.
+    pub fn format_name(&self) -> &'static str {
+        match self {
+            Self::Float(weight) => weight.val().dtype().name(),
+            Self::Blocks(blocks) => blocks.format().name(),
+        }
+    }
+
+    /// Bytes that the numbers take.
+    pub fn num_bytes(&self) -> u64 {
+        match self {
+            Self::Float(weight) => {
+                let weight = weight.val();
+                (weight.shape().num_elements() * weight.dtype().size()) as u64
+            }
+            Self::Blocks(blocks) => blocks.num_bytes(),
+        }
+    }
+
+    /// Rows of the matrix, in f32; the embeddings of tokens, where it is a vocabulary's.
+    ///
+    /// # Shapes
+    ///
+    /// - result: `[ids.len(), d_input]`
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    pub fn rows(&self, ids: &[u32], device: &Device) -> Tensor<2> {
+        let [_, d_input] = self.dims();
+        if ids.is_empty() {
+            return Tensor::zeros([0, d_input], (device, DType::F32));
+        }
+        if host::is_host(device)
+            && let Some(held) = self.held()
+        {
+            let matrix = self.matrix(&held);
+            let mut rows = vec![0.0; ids.len() * d_input];
+            for (&id, row) in ids.iter().zip(rows.chunks_mut(d_input)) {
+                expand_row(&matrix, id as usize, row);
+            }
+            return host::tensor(rows, [ids.len(), d_input], device);
+        }
+        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let ids = Tensor::<1, Int>::from_data(ids.as_slice(), device);
+        match self {
+            Self::Float(weight) => weight.val().select(0, ids).cast(DType::F32),
+            Self::Blocks(blocks) => blocks.select(ids),
+        }
+    }
+
+    /// The numbers, where they are in this process's memory.
+    pub(crate) fn held(&self) -> Option<Held> {
+        Some(match self {
+            Self::Float(weight) => Held::Float(host::floats(&weight.val())?),
+            Self::Blocks(blocks) => Held::Blocks {
+                codes: host::integers(&blocks.codes())?,
+                scales: host::floats(&blocks.scales())?,
+            },
+        })
+    }
+
+    /// The matrix of the numbers that are held.
+    pub(crate) fn matrix<'a>(&self, held: &'a Held) -> Matrix<'a> {
+        let weights = match held {
+            Held::Float(numbers) => match (numbers.f32(), numbers.bf16(), numbers.f16()) {
+                (Some(numbers), _, _) => Weights::F32(numbers),
+                (_, Some(numbers), _) => Weights::Bf16(numbers),
+                (_, _, Some(numbers)) => Weights::F16(numbers),
+                _ => panic!("a weight of {}", self.format_name()),
+            },
+            Held::Blocks { codes, scales } => {
+                let scales = scales.f16().expect("scales are f16");
+                match (codes.i8(), codes.u8()) {
+                    (Some(codes), _) => Weights::Q8 { codes, scales },
+                    (_, Some(codes)) => Weights::Q4 { codes, scales },
+                    _ => panic!("codes of a weight are bytes"),
+                }
+            }
+        };
+        let [d_output, d_input] = self.dims();
+        Matrix::new(d_output, d_input, weights)
+    }
+}
