@@ -165,7 +165,9 @@ fn write_weights(config: &Config, path: &Path) -> Result<u64, Box<dyn Error>> {
         let entry = json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]});
         header.insert(name.clone(), entry);
     }
-    let header = Value::Object(header).to_string();
+    // Filled up, so that tensors begin where their numbers can be read in place.
+    let mut header = Value::Object(header).to_string();
+    header.extend(std::iter::repeat_n(' ', header.len().wrapping_neg() % 8));
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;

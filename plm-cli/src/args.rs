@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use plm::{DEFAULT_MAX_NEW_TOKENS, DeviceChoice, Precision, Rules, VisionInputType};
+use plm::{BlockFormat, DEFAULT_MAX_NEW_TOKENS, DeviceChoice, Precision, Rules, VisionInputType};
 use plm_processor::MAX_NUM_TILES;
 
 mod regions;
@@ -81,9 +81,13 @@ pub(crate) struct RunArgs {
     /// Precision of the weights in memory: auto (as in the file), f32, bf16 or f16.
     #[arg(long, default_value = "auto")]
     pub(crate) dtype: Precision,
-    /// Quantisation of the weights; only none is built so far.
+    /// Rounds the weights to blocks of 8 or 4 bits while loading, in place of --dtype.
     #[arg(long, value_enum, default_value_t = Quantize::None)]
     pub(crate) quantize: Quantize,
+    /// Copies weights into memory, where they would be mapped from their files otherwise; for
+    /// files that may change while they are used.
+    #[arg(long)]
+    pub(crate) copy_weights: bool,
     /// Threads that compute; one a core if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -94,6 +98,16 @@ pub(crate) enum Quantize {
     None,
     Q8,
     Q4,
+}
+
+impl Quantize {
+    pub(crate) fn format(self) -> Option<BlockFormat> {
+        match self {
+            Self::None => None,
+            Self::Q8 => Some(BlockFormat::Q8),
+            Self::Q4 => Some(BlockFormat::Q4),
+        }
+    }
 }
 
 /// How pictures and videos become tiles.

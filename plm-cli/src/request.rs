@@ -8,7 +8,7 @@ use plm::{
     LoadOptions, Penalties, PerceptionLM, Prompt, RandomSampling, Sampling, Video,
 };
 
-use crate::args::{ConversationArgs, DecodingArgs, GenerateArgs, Quantize, RunArgs, TileArgs};
+use crate::args::{ConversationArgs, DecodingArgs, GenerateArgs, RunArgs, TileArgs};
 use crate::conversations::{BatchSource, ConversationSource, TextSource};
 use crate::error::{Error, one_line};
 use crate::model::ModelSource;
@@ -26,16 +26,13 @@ pub(crate) struct ModelRequest {
 
 impl ModelRequest {
     pub(crate) fn check(args: RunArgs, encoding: EncodeOptions) -> Result<Self, Error> {
-        if args.quantize != Quantize::None {
-            return Err(Error::usage(
-                "--quantize q8 and q4 are not built yet; leave it out, or use --dtype bf16 to save memory",
-            ));
-        }
         Ok(Self {
             source: ModelSource::parse(args.model.model)?,
             options: LoadOptions {
                 device: args.device,
                 precision: args.dtype,
+                quantize: args.quantize.format(),
+                copy_weights: args.copy_weights,
                 encoding,
                 ..LoadOptions::default()
             },

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use half::f16;
 
-use crate::lanes::{Lanes, prefetch};
+use crate::lanes::{self, Lanes};
 use crate::matrix::BLOCK;
 
 /// Rows of weights in one format.
@@ -32,6 +32,14 @@ pub(crate) trait Format: Copy {
 
 /// Bytes that weights are fetched ahead of their use.
 const AHEAD: usize = 4096;
+
+/// Fetches what stands [`AHEAD`] of `count` numbers, line by line.
+#[inline(always)]
+fn prefetch<T>(p: *const T, count: usize) {
+    for line in (0..count * size_of::<T>()).step_by(64) {
+        lanes::prefetch(p.wrapping_byte_add(AHEAD + line));
+    }
+}
 
 /// A number that widens to f32.
 pub(crate) trait Float: Copy {
@@ -86,15 +94,15 @@ impl<T: Float> Format for Dense<T> {
         ldx: usize,
     ) -> [f32; R] {
         // Sums that do not wait for each other, where few rows make few of them.
-        const UNROLL: usize = 4;
+        const UNROLL: usize = 8;
         let mut sums = [[L::splat(0.0); UNROLL]; R];
         let unroll = UNROLL / R;
         let weights = self.0.add(row * columns);
         let mut k = 0;
         while k + unroll * L::N <= columns {
+            prefetch::<T>(weights.add(k), unroll * L::N);
             for u in 0..unroll {
                 let at = k + u * L::N;
-                prefetch(weights.add(at).wrapping_byte_add(AHEAD));
                 let w = T::load::<L>(weights.add(at));
                 for r in 0..R {
                     let x = L::load(x.add(r * ldx + at));
@@ -105,8 +113,11 @@ impl<T: Float> Format for Dense<T> {
         }
         let mut totals = [0.0; R];
         for r in 0..R {
-            let [a, b, c, d] = sums[r];
-            totals[r] = L::sum(L::add(L::add(a, b), L::add(c, d)));
+            let [a, b, c, d, e, f, g, h] = sums[r];
+            totals[r] = L::sum(L::add(
+                L::add(L::add(a, b), L::add(c, d)),
+                L::add(L::add(e, f), L::add(g, h)),
+            ));
             for k in k..columns {
                 totals[r] += T::scalar(weights.add(k)) * *x.add(r * ldx + k);
             }
@@ -199,7 +210,7 @@ impl<C: Codes> Blocks<C> {
         sums: &mut [[L::V; 2]; R],
     ) {
         let codes = self.codes.add(block * C::BYTES);
-        prefetch(codes.wrapping_byte_add(AHEAD));
+        prefetch(codes, C::BYTES);
         let mut w = [L::splat(0.0); BLOCK / 4];
         C::load::<L>(codes, &mut w);
         if R == 1 {

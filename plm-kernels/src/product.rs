@@ -6,8 +6,8 @@ mod many;
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use crate::format::{Blocks, Bytes, Dense, Nibbles};
-use crate::lanes::Level;
+use crate::format::{Blocks, Bytes, Dense, Format, Nibbles};
+use crate::lanes::{Lanes, Level, Task, run};
 use crate::matrix::{BLOCK, Matrix, Weights};
 use crate::scratch::Aligned;
 
@@ -15,6 +15,41 @@ use crate::scratch::Aligned;
 /// they come; from there on they are widened into panels that stay in the cache.
 const FEW_ROWS: usize = 8;
 
+/// Calls a generic function with the format of a matrix.
+macro_rules! with_format {
+    ($matrix:expr, |$format:ident| $call:expr) => {
+        match $matrix.weights() {
+            Weights::F32(values) => {
+                let $format = Dense(values.as_ptr());
+                $call
+            }
+            Weights::Bf16(values) => {
+                let $format = Dense(values.as_ptr());
+                $call
+            }
+            Weights::F16(values) => {
+                let $format = Dense(values.as_ptr());
+                $call
+            }
+            Weights::Q8 { codes, scales } => {
+                let $format = Blocks {
+                    codes: codes.as_ptr().cast(),
+                    scales: scales.as_ptr(),
+                    kind: PhantomData::<Bytes>,
+                };
+                $call
+            }
+            Weights::Q4 { codes, scales } => {
+                let $format = Blocks {
+                    codes: codes.as_ptr(),
+                    scales: scales.as_ptr(),
+                    kind: PhantomData::<Nibbles>,
+                };
+                $call
+            }
+        }
+    };
+}
 /// What becomes of a product's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
@@ -107,74 +142,47 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
 /// When there is no such row or `out` is not as long as one.
 pub fn expand_row(matrix: &Matrix<'_>, row: usize, out: &mut [f32]) {
     assert!(row < matrix.rows() && out.len() == matrix.columns());
-    match matrix.weights() {
-        Weights::F32(values) => out.copy_from_slice(&values[row * out.len()..][..out.len()]),
-        Weights::Bf16(values) => widen(&values[row * out.len()..], out, |w| w.to_f32()),
-        Weights::F16(values) => widen(&values[row * out.len()..], out, |w| w.to_f32()),
-        Weights::Q8 { codes, scales } => {
-            let blocks = out.len().div_ceil(BLOCK);
-            for (i, out) in out.iter_mut().enumerate() {
-                let at = row * blocks + i / BLOCK;
-                *out = f32::from(codes[at * BLOCK + i % BLOCK]) * scales[at].to_f32();
-            }
+    with_format!(matrix, |format| run(
+        Level::best(),
+        Expand {
+            format,
+            matrix,
+            row,
+            out,
         }
-        Weights::Q4 { codes, scales } => {
-            let blocks = out.len().div_ceil(BLOCK);
-            for (i, out) in out.iter_mut().enumerate() {
-                let at = row * blocks + i / BLOCK;
-                let byte = codes[at * BLOCK / 2 + i % (BLOCK / 2)];
-                let code = if i % BLOCK < BLOCK / 2 {
-                    byte & 15
-                } else {
-                    byte >> 4
-                };
-                *out = (f32::from(code) - 8.0) * scales[at].to_f32();
-            }
+    ));
+}
+
+struct Expand<'a, F> {
+    format: F,
+    matrix: &'a Matrix<'a>,
+    row: usize,
+    out: &'a mut [f32],
+}
+
+impl<F: Format> Task for Expand<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let columns = self.matrix.columns();
+        // Quantised weights come in whole blocks.
+        let whole = match self.matrix.padded_columns() == columns {
+            true => columns,
+            false => columns / BLOCK * BLOCK,
+        };
+        let out = self.out.as_mut_ptr();
+        self.format.expand::<L>(self.row, columns, 0, whole, out);
+        if whole < columns {
+            let mut last = [0.0; BLOCK];
+            let end = whole + BLOCK;
+            self.format
+                .expand::<L>(self.row, columns, whole, end, last.as_mut_ptr());
+            self.out[whole..].copy_from_slice(&last[..columns - whole]);
         }
     }
 }
 
-fn widen<T: Copy>(weights: &[T], out: &mut [f32], value: impl Fn(T) -> f32) {
-    for (out, &weight) in out.iter_mut().zip(weights) {
-        *out = value(weight);
-    }
-}
-
-/// Calls a generic function with the format of a matrix.
-macro_rules! with_format {
-    ($matrix:expr, |$format:ident| $call:expr) => {
-        match $matrix.weights() {
-            Weights::F32(values) => {
-                let $format = Dense(values.as_ptr());
-                $call
-            }
-            Weights::Bf16(values) => {
-                let $format = Dense(values.as_ptr());
-                $call
-            }
-            Weights::F16(values) => {
-                let $format = Dense(values.as_ptr());
-                $call
-            }
-            Weights::Q8 { codes, scales } => {
-                let $format = Blocks {
-                    codes: codes.as_ptr().cast(),
-                    scales: scales.as_ptr(),
-                    kind: PhantomData::<Bytes>,
-                };
-                $call
-            }
-            Weights::Q4 { codes, scales } => {
-                let $format = Blocks {
-                    codes: codes.as_ptr(),
-                    scales: scales.as_ptr(),
-                    kind: PhantomData::<Nibbles>,
-                };
-                $call
-            }
-        }
-    };
-}
 use with_format;
 
 #[cfg(test)]

@@ -34,13 +34,17 @@ impl BlockFormat {
     }
 }
 
-/// Rounds a matrix; returns the codes, row by row, and the scales.
-pub fn quantize(matrix: &Matrix<'_>, format: BlockFormat) -> (Vec<u8>, Vec<f16>) {
+/// Rounds a matrix into codes and scales, row by row.
+///
+/// # Panics
+///
+/// When `codes` has not [`BlockFormat::block_bytes`], or `scales` not one number, for each block.
+pub fn quantize(matrix: &Matrix<'_>, format: BlockFormat, codes: &mut [u8], scales: &mut [f16]) {
     let (rows, columns) = (matrix.rows(), matrix.columns());
     let blocks = columns.div_ceil(BLOCK);
     let row_bytes = blocks * format.block_bytes();
-    let mut codes = vec![0; rows * row_bytes];
-    let mut scales = vec![f16::ZERO; rows * blocks];
+    let found = [codes.len(), scales.len()];
+    assert_eq!(found, [rows * row_bytes, rows * blocks], "codes and scales");
     let (to, scales_to) = (Shared(codes.as_mut_ptr()), Shared(scales.as_mut_ptr()));
     const ROWS: usize = 16;
     for_each(rows.div_ceil(ROWS), |i| {
@@ -63,7 +67,6 @@ pub fn quantize(matrix: &Matrix<'_>, format: BlockFormat) -> (Vec<u8>, Vec<f16>)
             run(Level::best(), row);
         }
     });
-    (codes, scales)
 }
 
 /// One row to round.
@@ -77,90 +80,84 @@ struct Row<'a> {
 impl Task for Row<'_> {
     type Output = ();
 
-    /// Vectors are left to the compiler, which has the instruction set's at hand here.
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        match self.format {
-            BlockFormat::Q8 => {
-                let codes = self.codes.as_mut_ptr().cast();
-                let codes = std::slice::from_raw_parts_mut(codes, self.codes.len());
-                quantize_q8(self.weights, codes, self.scales);
-            }
-            BlockFormat::Q4 => quantize_q4(self.weights, self.codes, self.scales),
+        let codes = self.codes.chunks_exact_mut(self.format.block_bytes());
+        let weights = self.weights.chunks(BLOCK);
+        for ((weights, codes), scale) in weights.zip(codes).zip(self.scales) {
+            let mut block = [0.0; BLOCK];
+            block[..weights.len()].copy_from_slice(weights);
+            *scale = match self.format {
+                BlockFormat::Q8 => round_q8::<L>(&block, codes),
+                BlockFormat::Q4 => round_q4::<L>(&block, codes),
+            };
         }
     }
 }
 
-/// Rounds a row of weights to 8 bits: the greatest magnitude of a block becomes 127.
-///
-/// `codes` has room for whole blocks, `scales` for one number a block.
-///
-/// # Panics
-///
-/// When they have not.
+/// Rounds a block to 8 bits: its greatest magnitude becomes 127.
 #[inline(always)]
-pub(crate) fn quantize_q8(row: &[f32], codes: &mut [i8], scales: &mut [f16]) {
-    let blocks = row.len().div_ceil(BLOCK);
-    assert_eq!([codes.len(), scales.len()], [blocks * BLOCK, blocks]);
-    let blocks = row.chunks(BLOCK).zip(codes.chunks_mut(BLOCK));
-    for ((weights, codes), scale) in blocks.zip(scales) {
-        *scale = f16::from_f32(greatest(weights).abs() / 127.0);
-        let inverse = inverse(*scale);
-        codes.fill(0);
-        for (code, weight) in codes.iter_mut().zip(weights) {
-            *code = (weight * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
-        }
+unsafe fn round_q8<L: Lanes>(block: &[f32; BLOCK], codes: &mut [u8]) -> f16 {
+    let scale = f16::from_f32(greatest(block).abs() / 127.0);
+    let rounded = round::<L>(block, inverse(scale), -127.0, 127.0);
+    for (code, rounded) in codes.iter_mut().zip(rounded) {
+        *code = rounded as i32 as u8;
     }
+    scale
 }
 
-/// Rounds a row of weights to 4 bits.
+/// Rounds a block to 4 bits.
 ///
 /// Of the sixteen codes, -8 has no counterpart: the weight of the greatest magnitude gets it,
 /// whatever its sign. From there the scale is drawn in step by step, and the one that leaves the
 /// smallest squared error is taken.
-///
-/// # Panics
-///
-/// When `codes` has not half a byte a weight of whole blocks, or `scales` not a number a block.
 #[inline(always)]
-pub(crate) fn quantize_q4(row: &[f32], codes: &mut [u8], scales: &mut [f16]) {
-    let blocks = row.len().div_ceil(BLOCK);
-    assert_eq!([codes.len(), scales.len()], [blocks * BLOCK / 2, blocks]);
-    let blocks = row.chunks(BLOCK).zip(codes.chunks_mut(BLOCK / 2));
-    for ((weights, codes), scale) in blocks.zip(scales) {
-        let widest = greatest(weights) / -8.0;
-        let mut best = (f32::INFINITY, f16::ZERO);
-        for step in 0..SCALE_STEPS {
-            let scale = f16::from_f32(widest * (1.0 - step as f32 * SCALE_STEP));
-            let inverse = inverse(scale);
-            let error: f32 = weights
-                .iter()
-                .map(|weight| (weight - code(*weight, inverse) * scale.to_f32()).powi(2))
-                .sum();
-            if error < best.0 {
-                best = (error, scale);
-            }
+unsafe fn round_q4<L: Lanes>(block: &[f32; BLOCK], codes: &mut [u8]) -> f16 {
+    let widest = greatest(block) / -8.0;
+    let mut best = (f32::INFINITY, f16::ZERO);
+    for step in 0..SCALE_STEPS {
+        let scale = f16::from_f32(widest * (1.0 - step as f32 * SCALE_STEP));
+        let rounded = round::<L>(block, inverse(scale), -8.0, 7.0);
+        let mut error = L::splat(0.0);
+        for i in (0..BLOCK).step_by(L::N) {
+            let rounded = L::load(rounded.as_ptr().add(i));
+            let back = L::mul(rounded, L::splat(scale.to_f32()));
+            let lost = L::sub(L::load(block.as_ptr().add(i)), back);
+            error = L::fma(lost, lost, error);
         }
-        *scale = best.1;
-        let inverse = inverse(*scale);
-        let nibble = |i: usize| {
-            let weight = weights.get(i).copied().unwrap_or(0.0);
-            (code(weight, inverse) + 8.0) as u8
-        };
-        for (i, byte) in codes.iter_mut().enumerate() {
-            *byte = nibble(i) | nibble(i + BLOCK / 2) << 4;
+        let error = L::sum(error);
+        if error < best.0 {
+            best = (error, scale);
         }
     }
+    let rounded = round::<L>(block, inverse(best.1), -8.0, 7.0);
+    for (i, byte) in codes.iter_mut().enumerate() {
+        let nibble = |i: usize| (rounded[i] as i32 + 8) as u8;
+        *byte = nibble(i) | nibble(i + BLOCK / 2) << 4;
+    }
+    best.1
+}
+
+/// Weights over their scale, rounded to the codes that there are.
+#[inline(always)]
+unsafe fn round<L: Lanes>(
+    block: &[f32; BLOCK],
+    inverse: f32,
+    least: f32,
+    most: f32,
+) -> [f32; BLOCK] {
+    let mut rounded = [0.0; BLOCK];
+    for i in (0..BLOCK).step_by(L::N) {
+        let code = L::mul(L::load(block.as_ptr().add(i)), L::splat(inverse));
+        let code = L::min(L::max(code, L::splat(least)), L::splat(most));
+        L::store(rounded.as_mut_ptr().add(i), L::round(code));
+    }
+    rounded
 }
 
 /// Scales that are tried for a block of 4 bits, and how far apart they are.
 const SCALE_STEPS: usize = 8;
 const SCALE_STEP: f32 = 0.03;
-
-#[inline(always)]
-fn code(weight: f32, inverse: f32) -> f32 {
-    (weight * inverse).round_ties_even().clamp(-8.0, 7.0)
-}
 
 /// The weight of the greatest magnitude.
 #[inline(always)]
@@ -213,9 +210,11 @@ mod tests {
     fn eight_bits_keep_normal_weights_to_half_a_percent() {
         let weights = normal(32 * 300 + 5);
         let blocks = weights.len().div_ceil(BLOCK);
-        let (mut codes, mut scales) = (vec![0; blocks * BLOCK], vec![f16::ZERO; blocks]);
-        quantize_q8(&weights, &mut codes, &mut scales);
+        let (mut codes, mut scales) = (vec![0u8; blocks * BLOCK], vec![f16::ZERO; blocks]);
+        let matrix = Matrix::new(1, weights.len(), Weights::F32(&weights));
+        quantize(&matrix, BlockFormat::Q8, &mut codes, &mut scales);
         let mut found = vec![0.0; weights.len()];
+        let codes: Vec<i8> = codes.into_iter().map(|code| code as i8).collect();
         let q8 = Weights::Q8 {
             codes: &codes,
             scales: &scales,
@@ -230,7 +229,8 @@ mod tests {
         let weights = normal(32 * 300 + 5);
         let blocks = weights.len().div_ceil(BLOCK);
         let (mut codes, mut scales) = (vec![0; blocks * BLOCK / 2], vec![f16::ZERO; blocks]);
-        quantize_q4(&weights, &mut codes, &mut scales);
+        let matrix = Matrix::new(1, weights.len(), Weights::F32(&weights));
+        quantize(&matrix, BlockFormat::Q4, &mut codes, &mut scales);
         let mut found = vec![0.0; weights.len()];
         let q4 = Weights::Q4 {
             codes: &codes,
@@ -243,13 +243,17 @@ mod tests {
 
     #[test]
     fn zeros_stay_zeros_and_huge_weights_finite() {
-        let (mut codes, mut scales) = (vec![1; 32], vec![f16::ONE; 1]);
-        quantize_q8(&[0.0; 32], &mut codes, &mut scales);
+        let round = |weights: &[f32], format: BlockFormat| {
+            let (mut codes, mut scales) = (vec![1; format.block_bytes()], vec![f16::ONE; 1]);
+            let matrix = Matrix::new(1, weights.len(), Weights::F32(weights));
+            quantize(&matrix, format, &mut codes, &mut scales);
+            (codes, scales[0])
+        };
+        let (codes, _) = round(&[0.0; 32], BlockFormat::Q8);
         assert!(codes.iter().all(|&code| code == 0));
-        let (mut codes, mut scales) = (vec![1; 16], vec![f16::ONE; 1]);
-        quantize_q4(&[0.0; 7], &mut codes, &mut scales);
+        let (codes, _) = round(&[0.0; 7], BlockFormat::Q4);
         assert!(codes.iter().all(|&code| code == 0x88));
-        quantize_q4(&[4e5; 32], &mut codes, &mut scales);
-        assert!(scales[0].is_finite());
+        let (_, scale) = round(&[4e5; 32], BlockFormat::Q4);
+        assert!(scale.is_finite());
     }
 }

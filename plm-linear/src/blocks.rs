@@ -21,32 +21,22 @@ pub struct Blocks {
 impl Blocks {
     /// Rounds a matrix.
     pub fn quantize(matrix: &Matrix<'_>, format: BlockFormat, device: &Device) -> Self {
-        let (codes, scales) = plm_kernels::quantize(matrix, format);
-        Self::from_codes(
-            codes,
-            scales,
-            [matrix.rows(), matrix.columns()],
-            format,
-            device,
-        )
+        let (rows, blocks) = (matrix.rows(), matrix.columns().div_ceil(BLOCK));
+        let shape = [rows, format.block_bytes() * blocks];
+        let mut codes = vec![0; shape[0] * shape[1]];
+        let mut scales = vec![f16::ZERO; rows * blocks];
+        plm_kernels::quantize(matrix, format, &mut codes, &mut scales);
+        let codes = TensorData::from_bytes_vec(codes, shape, Self::codes_dtype(format));
+        let scales = TensorData::new(scales, [rows, blocks]);
+        Self::from_data(codes, scales, matrix.columns(), format, device)
     }
 
-    /// Takes what [`plm_kernels::quantize`] gave for a matrix `[d_output, d_input]`.
-    pub fn from_codes(
-        codes: Vec<u8>,
-        scales: Vec<f16>,
-        [d_output, d_input]: [usize; 2],
-        format: BlockFormat,
-        device: &Device,
-    ) -> Self {
-        let blocks = d_input.div_ceil(BLOCK);
-        let shape = [d_output, format.block_bytes() * blocks];
-        let codes = match format {
-            BlockFormat::Q8 => TensorData::new(bytemuck::cast_vec::<u8, i8>(codes), shape),
-            BlockFormat::Q4 => TensorData::new(codes, shape),
-        };
-        let scales = TensorData::new(scales, [d_output, blocks]);
-        Self::from_data(codes, scales, d_input, format, device)
+    /// The type of a format's codes.
+    pub fn codes_dtype(format: BlockFormat) -> DType {
+        match format {
+            BlockFormat::Q8 => DType::I8,
+            BlockFormat::Q4 => DType::U8,
+        }
     }
 
     /// Takes codes and scales as they are stored.
@@ -63,10 +53,7 @@ impl Blocks {
         format: BlockFormat,
         device: &Device,
     ) -> Self {
-        let dtype = match format {
-            BlockFormat::Q8 => DType::I8,
-            BlockFormat::Q4 => DType::U8,
-        };
+        let dtype = Self::codes_dtype(format);
         Self {
             codes: Param::initialized(ParamId::new(), Tensor::from_data(codes, (device, dtype))),
             scales: Param::initialized(

@@ -1,6 +1,7 @@
+use plm_kernels::{BLOCK, BlockFormat};
 use plm_processor::PromptSize;
 
-use crate::{Config, Precision};
+use crate::{Config, LoadOptions, Precision};
 
 /// What a prompt and its answer cost, computed from sizes alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,17 +34,13 @@ impl Estimate {
     /// The cost of a prompt with an answer of at most `max_new_tokens`.
     ///
     /// Additions and multiplications count one each. Weights take 16 bits a parameter, as released,
-    /// unless `precision` is f32. Nothing is run or allocated.
+    /// unless `options` round them or widen them to f32. Nothing is run or allocated.
     pub fn new(
         config: &Config,
         prompt: &PromptSize,
         max_new_tokens: usize,
-        precision: Precision,
+        options: &LoadOptions,
     ) -> Self {
-        let bytes_per_parameter = match precision {
-            Precision::F32 => 4,
-            Precision::Auto | Precision::Bf16 | Precision::F16 => 2,
-        };
         let num_tiles: usize = prompt.media.iter().map(|media| media.num_tiles).sum();
         let media_tokens: usize = prompt.media.iter().map(|media| media.num_tokens).sum();
         let total_tokens = prompt.prompt_tokens.saturating_add(max_new_tokens);
@@ -54,7 +51,7 @@ impl Estimate {
             total_tokens,
             max_positions: config.text.max_positions,
             num_parameters: config.num_parameters(),
-            weight_bytes: config.num_parameters().saturating_mul(bytes_per_parameter),
+            weight_bytes: weight_bytes(config, options),
             kv_cache_bytes: config.text.kv_cache_bytes(total_tokens),
             vision_flops: clamp(num_tiles as u128 * tile_flops(config)),
             prefill_flops: clamp(prefill_flops(config, prompt.prompt_tokens as u128)),
@@ -67,6 +64,25 @@ impl Estimate {
     pub fn fits(&self) -> bool {
         self.total_tokens <= self.max_positions + 1
     }
+}
+
+/// Bytes that the weights take in memory.
+fn weight_bytes(config: &Config, options: &LoadOptions) -> u64 {
+    let parameters = u128::from(config.num_parameters());
+    let in_layers = match options.quantize {
+        Some(BlockFormat::Q4) => layer_products(config),
+        _ => 0,
+    };
+    let bits = |format: BlockFormat| 8 * format.block_bytes() as u128 + 16;
+    clamp(match (options.quantize, options.precision) {
+        (Some(_), _) => {
+            let blocks =
+                |parameters: u128, format| (parameters * bits(format)).div_ceil(8 * BLOCK as u128);
+            blocks(in_layers, BlockFormat::Q4) + blocks(parameters - in_layers, BlockFormat::Q8)
+        }
+        (None, Precision::F32) => 4 * parameters,
+        (None, Precision::Auto | Precision::Bf16 | Precision::F16) => 2 * parameters,
+    })
 }
 
 fn clamp(flops: u128) -> u64 {

@@ -1,6 +1,7 @@
 //! The network's steps as answers need them: whole prompts in, logits on the host out.
 
 use burn::tensor::Tensor;
+use plm_kernels::in_pool;
 use plm_llm::KvCache;
 use plm_processor::{Media, Prompt};
 
@@ -22,10 +23,12 @@ impl PerceptionLM {
     /// Token embeddings of one picture, with progress.
     pub(crate) fn embed_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
         let total_tiles = media.tiles.len();
-        self.model()
-            .embed_media_observed(media, self.device(), |tiles| {
-                self.report(Progress::Encoding { tiles, total_tiles });
-            })
+        in_pool(|| {
+            self.model()
+                .embed_media_observed(media, self.device(), |tiles| {
+                    self.report(Progress::Encoding { tiles, total_tiles });
+                })
+        })
     }
 
     /// Embeddings of one token for each sequence of a batch, `[ids, 1, text_width]`.
@@ -42,15 +45,17 @@ impl PerceptionLM {
     ) -> Result<Vec<Vec<f32>>, Error> {
         let total_tokens = embeddings.dims()[1];
         let decoder = &self.model().language_model;
-        let last = decoder.extend_to_last(embeddings, cache, |tokens| {
-            if total_tokens > 1 {
-                self.report(Progress::Reading {
-                    tokens,
-                    total_tokens,
-                });
-            }
-        })?;
-        self.logit_rows(last)
+        in_pool(|| {
+            let last = decoder.extend_to_last(embeddings, cache, |tokens| {
+                if total_tokens > 1 {
+                    self.report(Progress::Reading {
+                        tokens,
+                        total_tokens,
+                    });
+                }
+            })?;
+            self.logit_rows(last)
+        })
     }
 
     /// Logits of hidden states `[batch, 1, text_width]` on the host.

@@ -7,7 +7,7 @@ use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
 use crate::checkpoint::{CheckpointFiles, Load, Weights, load_model, model_bytes, settle_tying};
 use crate::{
-    Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Precision, Progress,
+    Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Progress,
     ProgressFn, Session, Stream, Timing,
 };
 
@@ -182,7 +182,7 @@ impl PerceptionLM {
         let max_new_tokens = decoding.max_new_tokens;
         Ok(Estimate {
             weight_bytes: self.weight_bytes,
-            ..Estimate::new(&self.config, &size, max_new_tokens, Precision::Auto)
+            ..Estimate::new(&self.config, &size, max_new_tokens, &LoadOptions::default())
         })
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plm::{
     Content, Conversation, Decoding, EncodeOptions, Error, Estimate, Finish, Image, LoadOptions,
-    PerceptionLM, Precision, RandomSampling, Sampling, VisionInputType,
+    PerceptionLM, RandomSampling, Sampling, VisionInputType,
 };
 use proptest::prelude::*;
 
@@ -186,7 +186,7 @@ fn a_default_picture_is_counted_and_priced_without_running() {
         .processor
         .measure(&ask, &EncodeOptions::default())
         .unwrap();
-    let estimate = Estimate::new(&checkpoint.config, &size, 256, Precision::Auto);
+    let estimate = Estimate::new(&checkpoint.config, &size, 256, &LoadOptions::default());
     assert_eq!((estimate.num_tiles, estimate.media_tokens), (36, 9216));
     assert!(start.elapsed().as_secs_f64() < 1.0);
 }

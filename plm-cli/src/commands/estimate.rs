@@ -62,7 +62,7 @@ fn estimate(
         .model
         .encoding(checkpoint, conversation, max_new_tokens)?;
     let size = checkpoint.processor.measure(conversation, &encoding)?;
-    let estimate = Estimate::new(&checkpoint.config, &size, max_new_tokens, options.precision);
+    let estimate = Estimate::new(&checkpoint.config, &size, max_new_tokens, options);
     Ok(EstimateReport {
         prompt_tokens: estimate.prompt_tokens,
         media_tokens: estimate.media_tokens,

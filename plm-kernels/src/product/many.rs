@@ -15,7 +15,7 @@ use crate::threads::{Shared, for_each};
 use crate::tile::tiles;
 
 /// Inputs of a panel: two vectors of rows by so many inputs stay in the first-level cache.
-const DEPTH: usize = 256;
+const DEPTH: usize = 192;
 
 /// Outputs of a panel, a multiple of every tile: its weights stay in the second-level cache.
 const OUTPUTS: usize = 96;
@@ -42,7 +42,7 @@ pub(super) fn products(
     let outputs: Vec<Shared<f32>> = list.iter_mut().map(|p| Shared(p.y.as_mut_ptr())).collect();
     let total: usize = list.iter().map(|p| p.matrix.rows()).sum();
     // Several pieces for each thread, so that none waits long for another at the end.
-    let share = total.div_ceil(rayon::current_num_threads() * 6);
+    let share = total.div_ceil(rayon::current_num_threads() * 12);
     let step = share.next_multiple_of(12).clamp(12, OUTPUTS);
     let mut pieces = Vec::new();
     for (product, p) in list.iter().enumerate() {

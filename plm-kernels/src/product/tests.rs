@@ -2,7 +2,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
-use crate::quantize::{quantize_q4, quantize_q8};
+use crate::{BlockFormat, quantize};
 
 /// Weights in every format, made from the same numbers.
 struct Formats {
@@ -22,27 +22,17 @@ impl Formats {
             .collect();
         let blocks = columns.div_ceil(BLOCK);
         let mut q8 = (
-            vec![0; rows * blocks * BLOCK],
+            vec![0u8; rows * blocks * BLOCK],
             vec![f16::ZERO; rows * blocks],
         );
         let mut q4 = (
             vec![0; rows * blocks * BLOCK / 2],
             vec![f16::ZERO; rows * blocks],
         );
-        for row in 0..rows {
-            let weights = &f32[row * columns..][..columns];
-            let stretch = row * blocks..(row + 1) * blocks;
-            quantize_q8(
-                weights,
-                &mut q8.0[row * blocks * BLOCK..][..blocks * BLOCK],
-                &mut q8.1[stretch.clone()],
-            );
-            quantize_q4(
-                weights,
-                &mut q4.0[row * blocks * BLOCK / 2..][..blocks * BLOCK / 2],
-                &mut q4.1[stretch],
-            );
-        }
+        let matrix = Matrix::new(rows, columns, Weights::F32(&f32));
+        quantize(&matrix, BlockFormat::Q8, &mut q8.0, &mut q8.1);
+        quantize(&matrix, BlockFormat::Q4, &mut q4.0, &mut q4.1);
+        let q8 = (q8.0.into_iter().map(|code| code as i8).collect(), q8.1);
         Self {
             bf16: f32.iter().map(|&x| bf16::from_f32(x)).collect(),
             f16: f32.iter().map(|&x| f16::from_f32(x)).collect(),

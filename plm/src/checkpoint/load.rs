@@ -8,7 +8,8 @@ use plm_llm::DecoderConfig;
 
 use super::Weights;
 use super::matrices::{
-    block_shapes, codes_name, matrices, matrix_format, quantize, scales_name, stored_format,
+    Rounded, block_shapes, codes_name, matrices, matrix_format, quantize, scales_name,
+    stored_format,
 };
 use crate::{Error, Model, Progress, ProgressFn};
 
@@ -277,8 +278,8 @@ impl Loader<'_> {
         self.count(name);
         if let Some(format) = self.load.quantize {
             let format = matrix_format(name, format);
-            let (codes, scales) = quantize(self.weights, name, format)?;
-            let blocks = Blocks::from_codes(codes, scales, dims, format, device);
+            let Rounded { codes, scales } = quantize(self.weights, name, format)?;
+            let blocks = Blocks::from_data(codes, scales, dims[1], format, device);
             return Ok(Weight::Blocks(blocks));
         }
         let stored = self.weights.dtype(name).unwrap_or(DType::F32);

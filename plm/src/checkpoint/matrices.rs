@@ -1,8 +1,12 @@
 //! The weight matrices of a model by their names in a checkpoint, and how they are rounded.
 
+use std::ops::{Deref, DerefMut};
+
+use burn::tensor::{AllocationProperty, Bytes, TensorData};
 use half::f16;
+use memmap2::MmapMut;
 use plm_kernels::{BLOCK, BlockFormat};
-use plm_linear::Weight;
+use plm_linear::{Blocks, Weight};
 
 use super::Weights;
 use crate::{Error, Model};
@@ -122,21 +126,83 @@ pub(crate) fn block_shapes(shape: &[usize], format: BlockFormat) -> [Vec<usize>;
     ]
 }
 
-/// Reads a matrix and rounds it piece by piece, so that it never exists in full; returns codes and
-/// scales.
+/// A matrix in blocks, as it is in memory.
+pub(crate) struct Rounded {
+    pub(crate) codes: TensorData,
+    pub(crate) scales: TensorData,
+}
+
+/// Reads a matrix and rounds it piece by piece, so that it never exists in full.
 pub(crate) fn quantize(
     weights: &Weights,
     name: &str,
     format: BlockFormat,
-) -> Result<(Vec<u8>, Vec<f16>), Error> {
+) -> Result<Rounded, Error> {
     let shape = weights.shape(name).unwrap_or(&[0, 0]);
     let [codes_shape, scales_shape] = block_shapes(shape, format);
-    let mut codes = Vec::with_capacity(codes_shape.iter().product());
-    let mut scales = Vec::with_capacity(scales_shape.iter().product());
+    let mut codes = room(codes_shape.iter().product());
+    let mut scales = vec![f16::ZERO; scales_shape.iter().product()];
+    let (mut codes_left, mut scales_left) = (&mut codes[..], &mut scales[..]);
     weights.rows(name, |matrix| {
-        let (more, more_scales) = plm_kernels::quantize(matrix, format);
-        codes.extend(more);
-        scales.extend(more_scales);
+        let blocks = matrix.rows() * scales_shape[1];
+        let (codes, scales);
+        (codes, codes_left) =
+            std::mem::take(&mut codes_left).split_at_mut(blocks * format.block_bytes());
+        (scales, scales_left) = std::mem::take(&mut scales_left).split_at_mut(blocks);
+        plm_kernels::quantize(matrix, format, codes, scales);
     })?;
-    Ok((codes, scales))
+    let codes = Bytes::from_shared(codes.into(), AllocationProperty::Native);
+    Ok(Rounded {
+        codes: TensorData::from_bytes(codes, codes_shape, Blocks::codes_dtype(format)),
+        scales: TensorData::new(scales, scales_shape),
+    })
+}
+
+/// Memory for codes, in large pages where the system has them: they are had and read faster.
+enum Room {
+    Pages(MmapMut),
+    Heap(Vec<u8>),
+}
+
+fn room(len: usize) -> Room {
+    match MmapMut::map_anon(len) {
+        Ok(pages) => {
+            // Only a hint.
+            #[cfg(target_os = "linux")]
+            let _ = pages.advise(memmap2::Advice::HugePage);
+            Room::Pages(pages)
+        }
+        Err(_) => Room::Heap(vec![0; len]),
+    }
+}
+
+impl Deref for Room {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Pages(pages) => pages,
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for Room {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Pages(pages) => pages,
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Room {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Room> for bytes::Bytes {
+    fn from(room: Room) -> Self {
+        Self::from_owner(room)
+    }
 }
