@@ -82,7 +82,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = "auto")]
     pub(crate) dtype: Precision,
     /// Rounds the weights to blocks of 8 or 4 bits while loading, in place of --dtype.
-    #[arg(long, value_enum, default_value_t = Quantize::None)]
+    #[arg(long, value_enum, default_value_t = Quantize::None, conflicts_with = "dtype")]
     pub(crate) quantize: Quantize,
     /// Copies weights into memory, where they would be mapped from their files otherwise; for
     /// files that may change while they are used.
@@ -337,7 +337,12 @@ pub(crate) struct ConvertArgs {
     /// The folder to write; it must not exist, or be empty.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// The layout to write; the other one than the checkpoint's if not given.
+    /// Rounds the weights to blocks of 8 or 4 bits, once and for all; the result loads without
+    /// a flag, in plm alone.
+    #[arg(long, value_enum, default_value_t = Quantize::None)]
+    pub(crate) quantize: Quantize,
+    /// The layout to write; the other one than the checkpoint's if not given, or hf with
+    /// --quantize.
     #[arg(long, value_enum, value_name = "LAYOUT")]
     pub(crate) to: Option<LayoutName>,
     /// Most bytes of a weight file, such as 5GB or 500MB; 5GB for hf and one file for original if

@@ -338,7 +338,6 @@ mod tests {
             &["--prompt", "a", "--stop", ""],
             &["--prompt", "a", "--max-new-tokens", "0"],
             &["--prompt", "a", "--repetition-penalty", "0"],
-            &["--prompt", "a", "--quantize", "q4"],
             &["--prompt", "a", "--num-frames", "4"],
             &["--image", "a.png", "--start", "1"],
         ] {

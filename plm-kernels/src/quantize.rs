@@ -98,7 +98,7 @@ impl Task for Row<'_> {
 /// Rounds a block to 8 bits: its greatest magnitude becomes 127.
 #[inline(always)]
 unsafe fn round_q8<L: Lanes>(block: &[f32; BLOCK], codes: &mut [u8]) -> f16 {
-    let scale = f16::from_f32(greatest(block).abs() / 127.0);
+    let scale = f16::from_f32(greatest::<L>(block).abs() / 127.0);
     let rounded = round::<L>(block, inverse(scale), -127.0, 127.0);
     for (code, rounded) in codes.iter_mut().zip(rounded) {
         *code = rounded as i32 as u8;
@@ -113,7 +113,7 @@ unsafe fn round_q8<L: Lanes>(block: &[f32; BLOCK], codes: &mut [u8]) -> f16 {
 /// smallest squared error is taken.
 #[inline(always)]
 unsafe fn round_q4<L: Lanes>(block: &[f32; BLOCK], codes: &mut [u8]) -> f16 {
-    let widest = greatest(block) / -8.0;
+    let widest = greatest::<L>(block) / -8.0;
     let mut best = (f32::INFINITY, f16::ZERO);
     for step in 0..SCALE_STEPS {
         let scale = f16::from_f32(widest * (1.0 - step as f32 * SCALE_STEP));
@@ -161,11 +161,19 @@ const SCALE_STEP: f32 = 0.03;
 
 /// The weight of the greatest magnitude.
 #[inline(always)]
-fn greatest(weights: &[f32]) -> f32 {
-    weights.iter().fold(
-        0.0,
-        |most: f32, &w| if w.abs() > most.abs() { w } else { most },
-    )
+unsafe fn greatest<L: Lanes>(block: &[f32; BLOCK]) -> f32 {
+    let (mut most, mut least) = (L::splat(0.0), L::splat(0.0));
+    for i in (0..BLOCK).step_by(L::N) {
+        let weights = L::load(block.as_ptr().add(i));
+        most = L::max(most, weights);
+        least = L::min(least, weights);
+    }
+    let (mut tops, mut bottoms) = ([0.0f32; 16], [0.0f32; 16]);
+    L::store(tops.as_mut_ptr(), most);
+    L::store(bottoms.as_mut_ptr(), least);
+    let most = tops.into_iter().fold(0.0, f32::max);
+    let least = bottoms.into_iter().fold(0.0, f32::min);
+    if most >= -least { most } else { least }
 }
 
 #[inline(always)]

@@ -59,6 +59,42 @@ impl KvCache {
         self.len = len;
     }
 
+    /// A cache of its own with the first `len` entries.
+    pub fn copy_of_first(&self, len: usize) -> Self {
+        let len = len.min(self.len);
+        let copy = |held: &Tensor<4>| {
+            let [batch, kv_heads, _, head_dim] = held.dims();
+            let room = Tensor::zeros(
+                [batch, kv_heads, len, head_dim],
+                (&held.device(), DType::F32),
+            );
+            room.slice_assign(s![.., .., .., ..], held.clone().narrow(2, 0, len))
+        };
+        Self {
+            layers: self
+                .layers
+                .iter()
+                .map(|layer| {
+                    layer.as_ref().filter(|_| len > 0).map(|layer| LayerCache {
+                        keys: copy(&layer.keys),
+                        values: copy(&layer.values),
+                    })
+                })
+                .collect(),
+            padding: self.padding.clone(),
+            len,
+        }
+    }
+
+    /// Bytes that keys and values take, with the room to spare.
+    pub fn num_bytes(&self) -> usize {
+        let layers = self.layers.iter().flatten();
+        let tensors = layers.flat_map(|layer| [&layer.keys, &layer.values]);
+        tensors
+            .map(|tensor| tensor.shape().num_elements() * tensor.dtype().size())
+            .sum()
+    }
+
     /// Replaces the sequences by copies of the sequences at `rows`, in this order.
     ///
     /// # Panics

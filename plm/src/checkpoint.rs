@@ -16,6 +16,9 @@ pub use load::WeightsError;
 pub(crate) use load::{
     EMBEDDING, Load, OUTPUT, check, load_model, model_bytes, parameters, settle_tying,
 };
+pub(crate) use matrices::{
+    block_shapes, codes_name, is_codes, matrix_format, quantize, scales_name, stored_format,
+};
 pub(crate) use original::{
     CONSOLIDATED, PARAMS, TOKENIZER_MODEL, intermediate_size, leading_ones, meta_name,
 };

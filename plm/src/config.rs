@@ -13,6 +13,9 @@ use crate::Error;
 
 mod raw;
 
+/// Who rounded a checkpoint's weights, where plm did.
+pub(crate) const QUANT_METHOD: &str = "plm";
+
 /// Everything that `config.json` says of a PerceptionLM, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

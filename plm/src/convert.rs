@@ -7,9 +7,13 @@ mod torch;
 
 use std::path::{Path, PathBuf};
 
+use half::f16;
+use plm_linear::BlockFormat;
+
 use self::folder::NewFolder;
 use crate::checkpoint::{
-    CheckpointFiles, Weights, check, original_folder, parameters, settle_tying,
+    CheckpointFiles, Weights, block_shapes, check, codes_name, is_codes, matrix_format,
+    original_folder, parameters, scales_name, settle_tying, stored_format,
 };
 use crate::{Checkpoint, DeviceChoice, Error, Progress, ProgressFn};
 
@@ -37,6 +41,9 @@ pub struct ConvertOptions {
     pub layout: Layout,
     /// Most bytes of tensors in a weight file; a larger tensor gets a file of its own.
     pub max_shard_bytes: Option<u64>,
+    /// Rounds the matrices to blocks of 8 or 4 bits, in Hugging Face's layout; what is rounded
+    /// already stays as it is. The result is plm's alone: Python does not read it.
+    pub quantize: Option<BlockFormat>,
     /// Told of progress, as [`Progress::Loading`].
     pub progress: Option<ProgressFn>,
 }
@@ -59,6 +66,28 @@ struct Planned {
     /// Hugging Face's name.
     name: String,
     num_bytes: u64,
+    part: Part,
+}
+
+/// Where a tensor's numbers come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// From the tensor of this name, as they are.
+    Stored,
+    /// They are the codes of a matrix that is rounded.
+    Codes { matrix: String, format: BlockFormat },
+    /// They are the scales of the matrix that was rounded last.
+    Scales,
+}
+
+impl Planned {
+    fn stored(name: String, weights: &Weights) -> Self {
+        Self {
+            num_bytes: weights.tensor_bytes(&name),
+            name,
+            part: Part::Stored,
+        }
+    }
 }
 
 /// Reads the checkpoint of a folder, in either layout, and writes it to a new folder.
@@ -83,19 +112,19 @@ pub fn convert(
     let model = checkpoint.config.init(&DeviceChoice::Auto.resolve()?)?;
     let parameters = parameters(&model);
     check(&parameters, &weights)?;
-    let planned = parameters
-        .into_iter()
-        .map(|(name, _)| Planned {
-            num_bytes: weights.tensor_bytes(&name),
-            name,
-        })
-        .collect();
+    let planned = plan(&parameters, &weights, options.quantize);
+    let blocks = planned.iter().any(|tensor| is_codes(&tensor.name));
+    if blocks && options.layout == Layout::Original {
+        return Err(Error::Inexpressible {
+            what: "matrices in blocks of 8 or 4 bits".into(),
+        });
+    }
     let folder = NewFolder::create(to.as_ref())?;
     let shards = shards(planned, options.max_shard_bytes);
     let mut written = Written::new(&shards, options.progress.clone());
     let weight_files = match options.layout {
         Layout::HuggingFace => {
-            safetensors::write_texts(&folder, &files, &checkpoint.config, &weights)?;
+            safetensors::write_texts(&folder, &files, &checkpoint.config, &weights, blocks)?;
             safetensors::write(&folder, &shards, &weights, &mut written)?
         }
         Layout::Original => {
@@ -112,6 +141,44 @@ pub fn convert(
     })
 }
 
+/// The tensors to write, in order.
+fn plan(
+    parameters: &[(String, Vec<usize>)],
+    weights: &Weights,
+    quantize: Option<BlockFormat>,
+) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    for (name, shape) in parameters {
+        let names = [codes_name(name), scales_name(name)];
+        match (shape.len(), stored_format(weights, name), quantize) {
+            (2, Some(_), _) => {
+                planned.extend(names.map(|name| Planned::stored(name, weights)));
+            }
+            (2, None, Some(format)) => {
+                let format = matrix_format(name, format);
+                let [codes, scales] =
+                    block_shapes(shape, format).map(|shape| shape.iter().product::<usize>() as u64);
+                let parts = [
+                    Part::Codes {
+                        matrix: name.clone(),
+                        format,
+                    },
+                    Part::Scales,
+                ];
+                let sizes = [codes, scales * size_of::<f16>() as u64];
+                let tensors = names.into_iter().zip(parts).zip(sizes);
+                planned.extend(tensors.map(|((name, part), num_bytes)| Planned {
+                    name,
+                    num_bytes,
+                    part,
+                }));
+            }
+            _ => planned.push(Planned::stored(name.clone(), weights)),
+        }
+    }
+    planned
+}
+
 /// Distributes tensors over files, in order.
 fn shards(tensors: Vec<Planned>, max_bytes: Option<u64>) -> Vec<Vec<Planned>> {
     let mut shards: Vec<Vec<Planned>> = Vec::new();
@@ -119,6 +186,8 @@ fn shards(tensors: Vec<Planned>, max_bytes: Option<u64>) -> Vec<Vec<Planned>> {
     for tensor in tensors {
         filled += tensor.num_bytes;
         match shards.last_mut() {
+            // Scales stay with their codes.
+            Some(shard) if tensor.part == Part::Scales => shard.push(tensor),
             Some(shard) if max_bytes.is_none_or(|max| filled <= max) => shard.push(tensor),
             _ => {
                 filled = tensor.num_bytes;
@@ -165,6 +234,7 @@ mod tests {
         let tensors = [3, 4, 20, 5, 5, 1].map(|num_bytes| Planned {
             name: String::new(),
             num_bytes,
+            part: Part::Stored,
         });
         let sizes: Vec<Vec<u64>> = shards(tensors.into(), Some(10))
             .iter()

@@ -5,6 +5,7 @@ use plm_kernels::in_pool;
 use plm_llm::KvCache;
 use plm_processor::{Media, Prompt};
 
+use crate::feature_cache::media_key;
 use crate::{Error, HostTensor, PerceptionLM, Progress};
 
 impl PerceptionLM {
@@ -20,8 +21,22 @@ impl PerceptionLM {
         prompt.media.iter().map(|m| self.embed_media(m)).collect()
     }
 
-    /// Token embeddings of one picture, with progress.
+    /// Token embeddings of one picture, with progress; from the cache, if they are there.
     pub(crate) fn embed_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
+        let cache = self.features();
+        if cache.is_off() {
+            return self.encode_media(media);
+        }
+        let key = media_key(media);
+        if let Some(features) = cache.get(&key) {
+            return Ok(features);
+        }
+        let features = self.encode_media(media)?;
+        cache.put(key, &features);
+        Ok(features)
+    }
+
+    fn encode_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
         let total_tiles = media.tiles.len();
         in_pool(|| {
             self.model()

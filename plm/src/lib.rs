@@ -36,6 +36,7 @@ mod device;
 mod embedded;
 mod error;
 mod estimate;
+mod feature_cache;
 mod fit;
 mod forward;
 #[cfg(feature = "hub")]
@@ -43,6 +44,7 @@ pub mod hub;
 mod load_options;
 mod model;
 mod perception_lm;
+mod prefix_cache;
 mod progress;
 mod reply;
 mod score;

@@ -52,7 +52,7 @@ impl FromStr for Precision {
 }
 
 /// How a model is loaded.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct LoadOptions {
     /// Where it computes.
     pub device: DeviceChoice,
@@ -68,8 +68,30 @@ pub struct LoadOptions {
     pub copy_weights: bool,
     /// How conversations become prompts, unless a call says otherwise.
     pub encoding: EncodeOptions,
+    /// Most bytes of picture and video features that are kept, so that the same picture is not
+    /// encoded again; 0 keeps none. One tile takes 1 to 4 MB.
+    pub feature_cache_bytes: usize,
+    /// Most bytes of keys and values that are kept of answers, so that a prompt which begins alike
+    /// is read from there on; 0 keeps none. A thousand tokens take 64 to 256 MB.
+    pub prefix_cache_bytes: usize,
     /// Told of the progress of loading, and later of encoding pictures and reading prompts.
     pub progress: Option<ProgressFn>,
+}
+
+impl Default for LoadOptions {
+    /// The checkpoint's own precision, on the best device; 256 MiB for each of the two caches.
+    fn default() -> Self {
+        Self {
+            device: DeviceChoice::default(),
+            precision: Precision::default(),
+            quantize: None,
+            copy_weights: false,
+            encoding: EncodeOptions::default(),
+            feature_cache_bytes: 256 << 20,
+            prefix_cache_bytes: 256 << 20,
+            progress: None,
+        }
+    }
 }
 
 impl fmt::Debug for LoadOptions {
@@ -80,6 +102,8 @@ impl fmt::Debug for LoadOptions {
             .field("quantize", &self.quantize)
             .field("copy_weights", &self.copy_weights)
             .field("encoding", &self.encoding)
+            .field("feature_cache_bytes", &self.feature_cache_bytes)
+            .field("prefix_cache_bytes", &self.prefix_cache_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -3,9 +3,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
+use plm_llm::KvCache;
 use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
 use crate::checkpoint::{CheckpointFiles, Load, Weights, load_model, model_bytes, settle_tying};
+use crate::feature_cache::FeatureCache;
+use crate::prefix_cache::{PrefixCache, Sequence};
 use crate::{
     Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Progress,
     ProgressFn, Session, Stream, Timing,
@@ -13,8 +16,10 @@ use crate::{
 
 /// A loaded PerceptionLM: processor, network and the checkpoint's settings.
 ///
-/// Nothing in it changes while it answers, so that one model serves many threads: caches live in
-/// the [`Stream`] or [`Session`] that they belong to.
+/// One model serves many threads: what an answer needs lives in the [`Stream`] or [`Session`] that
+/// it belongs to. Features of pictures and keys and values of prompts are kept for a while, within
+/// the bytes that [`LoadOptions`] allow, so that a second question about the same picture neither
+/// encodes nor reads it again.
 pub struct PerceptionLM {
     config: Config,
     processor: Processor,
@@ -24,6 +29,8 @@ pub struct PerceptionLM {
     weight_bytes: u64,
     load_time: Duration,
     encoding: EncodeOptions,
+    features: FeatureCache,
+    prefixes: PrefixCache,
     progress: Option<ProgressFn>,
 }
 
@@ -100,6 +107,8 @@ impl PerceptionLM {
             weight_bytes,
             load_time: start.elapsed(),
             encoding: options.encoding.clone(),
+            features: FeatureCache::new(options.feature_cache_bytes),
+            prefixes: PrefixCache::new(options.prefix_cache_bytes),
             progress: options.progress.clone(),
         })
     }
@@ -247,8 +256,20 @@ impl PerceptionLM {
             vision: start.elapsed(),
             ..Timing::default()
         };
-        let cache = self.model.language_model.new_cache();
-        Stream::start(self, prompt, &features, cache, decoding, timing)
+        let sequence = (!self.prefixes.is_off()).then(|| Sequence::of(prompt));
+        let cache = sequence.as_ref().and_then(|s| self.prefixes.take(s));
+        let cache = cache.unwrap_or_else(|| self.model.language_model.new_cache());
+        Stream::start(self, prompt, &features, cache, sequence, decoding, timing)
+    }
+
+    /// Keeps the cache of an answer for prompts that begin as it does.
+    pub(crate) fn keep(&self, sequence: Sequence, cache: KvCache) {
+        self.prefixes.put(sequence, cache);
+    }
+
+    /// The embeddings of the pictures that were seen last.
+    pub(crate) fn features(&self) -> &FeatureCache {
+        &self.features
     }
 
     /// Starts a conversation of several turns that keeps what it has read.

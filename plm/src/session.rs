@@ -134,7 +134,15 @@ impl<'a> Session<'a> {
             std::mem::replace(&mut self.cache, self.plm.model().language_model.new_cache());
         self.cached_ids.clear();
         cache.truncate(keep);
-        Stream::start(self.plm, &prompt, &self.features, cache, decoding, timing)
+        Stream::start(
+            self.plm,
+            &prompt,
+            &self.features,
+            cache,
+            None,
+            decoding,
+            timing,
+        )
     }
 }
 
@@ -181,7 +189,7 @@ impl Iterator for SessionStream<'_, '_> {
 
 impl Drop for SessionStream<'_, '_> {
     fn drop(&mut self) {
-        let Some(stream) = self.stream.take() else {
+        let Some(mut stream) = self.stream.take() else {
             return;
         };
         let session = &mut *self.session;
@@ -194,7 +202,7 @@ impl Drop for SessionStream<'_, '_> {
             role: Role::Assistant,
             content: vec![Content::Text(answer.text)],
         });
-        session.cached_ids = stream.ids()[..stream.cache.len()].to_vec();
-        session.cache = stream.cache;
+        session.cache = stream.take_cache();
+        session.cached_ids = stream.ids()[..session.cache.len()].to_vec();
     }
 }

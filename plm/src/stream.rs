@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use plm_llm::KvCache;
 use plm_processor::Prompt;
 
+use crate::prefix_cache::Sequence;
 use crate::reply::Reply;
 use crate::{Answer, Decoding, Error, PerceptionLM, Timing};
 
@@ -16,7 +17,9 @@ use crate::{Answer, Decoding, Error, PerceptionLM, Timing};
 pub struct Stream<'a> {
     plm: &'a PerceptionLM,
     reply: Reply<'a>,
-    pub(crate) cache: KvCache,
+    cache: KvCache,
+    /// What the prompt stands for, if the cache is to be kept for prompts that begin alike.
+    sequence: Option<Sequence>,
     /// Logits of the next token, where they are computed already.
     logits: Option<Vec<f32>>,
     cached_tokens: usize,
@@ -35,12 +38,14 @@ impl fmt::Debug for Stream<'_> {
 impl<'a> Stream<'a> {
     /// Reads the part of a prompt that `cache` does not hold yet, up to the first token's logits.
     ///
-    /// `features` are the embeddings of the prompt's pictures.
+    /// `features` are the embeddings of the prompt's pictures; with a `sequence`, the cache is kept
+    /// in the end for prompts that begin alike.
     pub(crate) fn start(
         plm: &'a PerceptionLM,
         prompt: &Prompt,
         features: &[Tensor<2>],
         mut cache: KvCache,
+        sequence: Option<Sequence>,
         decoding: &Decoding,
         mut timing: Timing,
     ) -> Result<Self, Error> {
@@ -61,6 +66,7 @@ impl<'a> Stream<'a> {
             plm,
             reply,
             cache,
+            sequence,
             logits: logits.into_iter().next(),
             cached_tokens,
             timing,
@@ -90,6 +96,11 @@ impl<'a> Stream<'a> {
         self.reply.ids()
     }
 
+    /// The cache, which the stream needs no more.
+    pub(crate) fn take_cache(&mut self) -> KvCache {
+        std::mem::replace(&mut self.cache, self.plm.model().language_model.new_cache())
+    }
+
     fn step(&mut self) -> Result<String, Error> {
         let start = Instant::now();
         let logits = match self.logits.take() {
@@ -104,6 +115,18 @@ impl<'a> Stream<'a> {
         let (_, text) = self.reply.push(logits)?;
         self.timing.decode += start.elapsed();
         Ok(text)
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        if let Some(sequence) = self.sequence.take()
+            && !self.failed
+        {
+            let ids = self.ids().to_vec();
+            let cache = self.take_cache();
+            self.plm.keep(Sequence { ids, ..sequence }, cache);
+        }
     }
 }
 

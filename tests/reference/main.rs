@@ -6,6 +6,8 @@
 //! | `stages` | intermediate results against the reference: tables, tower, projector, decoder |
 //! | `sampling` | probabilities against the reference |
 //! | `precision` | weights in f32, bf16 and f16 |
+//! | `blocks` | weights in 8 and 4 bits, and weights left in their files |
+//! | `caches` | what a model keeps between answers |
 //! | `loading` | damaged, lying and absurd checkpoints |
 //! | `original` | Meta's layout, and conversion from one layout to the other |
 //! | `answering` | stream, batch, session, score and stop strings against each other |
@@ -16,6 +18,8 @@
 //! used where the environment variable `PLM_GOLDEN` or the folder `../shared/golden` leads to one.
 
 mod answering;
+mod blocks;
+mod caches;
 mod cases;
 mod checkpoint_copy;
 mod loading;

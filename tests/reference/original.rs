@@ -42,6 +42,7 @@ fn convert_to(from: &Path, to: &Path, layout: Layout, max_shard_bytes: Option<u6
     let options = ConvertOptions {
         layout,
         max_shard_bytes,
+        quantize: None,
         progress: None,
     };
     convert(from, to, &options).unwrap()
@@ -136,6 +137,7 @@ fn what_metas_layout_cannot_say_is_refused_and_leaves_nothing() {
     let options = ConvertOptions {
         layout: Layout::Original,
         max_shard_bytes: None,
+        quantize: None,
         progress: None,
     };
     let error = convert(embedded, dir.path().join("meta"), &options).unwrap_err();

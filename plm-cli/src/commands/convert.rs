@@ -1,7 +1,7 @@
 use plm::{ConvertOptions, Converted, Layout, layout_of};
 use serde::Serialize;
 
-use crate::args::{ConvertArgs, LayoutName};
+use crate::args::{ConvertArgs, LayoutName, Quantize};
 use crate::error::Error;
 use crate::model::ModelSource;
 use crate::{output, progress};
@@ -24,6 +24,7 @@ pub(crate) fn run(args: ConvertArgs) -> Result<(), Error> {
     let layout = match args.to {
         Some(LayoutName::Hf) => Layout::HuggingFace,
         Some(LayoutName::Original) => Layout::Original,
+        None if args.quantize != Quantize::None => Layout::HuggingFace,
         None => match layout_of(&from) {
             Layout::HuggingFace => Layout::Original,
             Layout::Original => Layout::HuggingFace,
@@ -35,6 +36,7 @@ pub(crate) fn run(args: ConvertArgs) -> Result<(), Error> {
             Layout::HuggingFace => args.max_shard_size.or(Some(MAX_SHARD_BYTES)),
             Layout::Original => args.max_shard_size,
         },
+        quantize: args.quantize.format(),
         progress: Some(progress::of_bytes("converting")),
     };
     let converted = plm::convert(&from, &args.out, &options)?;

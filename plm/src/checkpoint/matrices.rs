@@ -103,6 +103,11 @@ pub(crate) fn codes_name(matrix: &str) -> String {
     format!("{matrix}.codes")
 }
 
+/// Whether a tensor is the codes of a rounded matrix.
+pub(crate) fn is_codes(name: &str) -> bool {
+    name.ends_with(".codes")
+}
+
 /// The tensor that holds the scales of a rounded matrix.
 pub(crate) fn scales_name(matrix: &str) -> String {
     format!("{matrix}.scales")

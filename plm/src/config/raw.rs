@@ -6,7 +6,7 @@ use plm_vision::PerceptionEncoderConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Config;
+use super::{Config, QUANT_METHOD};
 
 /// No real model comes near these; a larger number in a config is damage or malice.
 const MAX_PARAMETERS: u64 = 10_000_000_000_000;
@@ -46,8 +46,14 @@ pub(super) struct RawConfig {
     tie_word_embeddings: Option<bool>,
     /// Wins over the text config's.
     eos_token_id: Option<Ids>,
+    quantization_config: Option<RawQuantization>,
     text_config: RawText,
     vision_config: RawVision,
+}
+
+#[derive(Deserialize)]
+struct RawQuantization {
+    quant_method: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +122,14 @@ impl RawConfig {
         {
             return invalid(format!(
                 "model_type is `{model_type}`; only `perception_lm` checkpoints can be loaded"
+            ));
+        }
+        if let Some(quantization) = &self.quantization_config
+            && quantization.quant_method.as_deref() != Some(QUANT_METHOD)
+        {
+            return invalid(format!(
+                "its weights are quantised by `{}`; load the checkpoint that they were made from, with `quantize` if they shall be small",
+                quantization.quant_method.as_deref().unwrap_or("unknown")
             ));
         }
         let vision = self.vision_config.resolve()?;

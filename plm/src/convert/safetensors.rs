@@ -2,12 +2,15 @@
 
 use std::io::Write;
 
-use burn::tensor::DType;
+use burn::tensor::{DType, TensorData};
+use plm_kernels::BLOCK;
+use plm_linear::BlockFormat;
 use serde_json::{Map, Value, json};
 
 use super::folder::NewFolder;
-use super::{Planned, Written};
-use crate::checkpoint::{CheckpointFiles, EMBEDDING, Weights};
+use super::{Part, Planned, Written};
+use crate::checkpoint::{CheckpointFiles, EMBEDDING, Weights, block_shapes, quantize};
+use crate::config::QUANT_METHOD;
 use crate::{Config, Error};
 
 /// The files beside the weights.
@@ -24,22 +27,33 @@ const TEXTS: [&str; 10] = [
     "video_preprocessor_config.json",
 ];
 
-/// Writes the files beside the weights: as they are, but that the config tells the weights'
-/// precision and tying.
+/// Writes the files beside the weights: as they are, but that a translated config tells the
+/// weights' precision and tying, and that of a rounded checkpoint who rounded it.
 pub(super) fn write_texts(
     folder: &NewFolder,
     files: &CheckpointFiles,
     config: &Config,
     weights: &Weights,
+    blocks: bool,
 ) -> Result<(), Error> {
     for name in TEXTS {
         match files.read(name)? {
-            Some(text) if name == "config.json" && is_translated(files) => {
+            Some(text) if name == "config.json" && (blocks || is_translated(files)) => {
                 let mut json: Value =
                     serde_json::from_slice(&text).map_err(|source| Error::Json {
                         path: files.path(name),
                         source,
                     })?;
+                if blocks {
+                    json["quantization_config"] = json!({
+                        "quant_method": QUANT_METHOD,
+                        "block_size": BLOCK,
+                    });
+                }
+                if !is_translated(files) {
+                    folder.write_json(name, &json)?;
+                    continue;
+                }
                 let dtype = match weights.dtype(EMBEDDING) {
                     Some(DType::F16) => "float16",
                     Some(DType::BF16) => "bfloat16",
@@ -103,23 +117,38 @@ fn write_shard(
     weights: &Weights,
     written: &mut Written,
 ) -> Result<(), Error> {
-    // Wider numbers first, so that each stands where its width allows.
+    // Wider numbers first, so that each stands where its width allows. Codes, which come in
+    // multiples of 16 bytes, stay before their scales.
     let mut tensors: Vec<&Planned> = shard.iter().collect();
-    let width = |tensor: &Planned| weights.dtype(&tensor.name).map_or(0, |dtype| dtype.size());
+    let width = |tensor: &Planned| weights.dtype(&tensor.name).map_or(2, |dtype| dtype.size());
     tensors.sort_by_key(|tensor| std::cmp::Reverse(width(tensor)));
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({"format": "pt"}));
     let mut end = 0;
+    let mut scales_shape = Vec::new();
     for tensor in &tensors {
         let start = end;
         end += tensor.num_bytes;
+        let (dtype, shape) = match &tensor.part {
+            Part::Stored => {
+                let shape = weights.shape(&tensor.name).unwrap_or_default();
+                (weights.dtype_name(&tensor.name), shape.to_vec())
+            }
+            Part::Codes { matrix, format } => {
+                let shape = weights.shape(matrix).unwrap_or(&[0, 0]);
+                let [codes, scales] = block_shapes(shape, *format);
+                scales_shape = scales;
+                let dtype = match format {
+                    BlockFormat::Q8 => "I8",
+                    BlockFormat::Q4 => "U8",
+                };
+                (dtype.to_owned(), codes)
+            }
+            Part::Scales => ("F16".to_owned(), scales_shape.clone()),
+        };
         header.insert(
             tensor.name.clone(),
-            json!({
-                "dtype": weights.dtype_name(&tensor.name),
-                "shape": weights.shape(&tensor.name),
-                "data_offsets": [start, end],
-            }),
+            json!({"dtype": dtype, "shape": shape, "data_offsets": [start, end]}),
         );
     }
     let mut header = Value::Object(header).to_string();
@@ -127,11 +156,26 @@ fn write_shard(
     folder.write(file_name, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
+        let mut scales = None;
         for tensor in tensors {
-            weights.copy(&tensor.name, |bytes| {
-                written.add(bytes.len());
-                file.write_all(bytes)
-            })??;
+            match &tensor.part {
+                Part::Stored => weights.copy(&tensor.name, |bytes| {
+                    written.add(bytes.len());
+                    file.write_all(bytes)
+                })??,
+                Part::Codes { matrix, format } => {
+                    let rounded = quantize(weights, matrix, *format)?;
+                    written.add(rounded.codes.bytes().len());
+                    file.write_all(rounded.codes.bytes())?;
+                    scales = Some(rounded.scales);
+                }
+                Part::Scales => {
+                    let scales = scales.take().map(TensorData::into_bytes);
+                    let scales = scales.as_deref().unwrap_or_default();
+                    written.add(scales.len());
+                    file.write_all(scales)?;
+                }
+            }
         }
         Ok(())
     })
