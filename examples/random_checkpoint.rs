@@ -6,196 +6,21 @@
 //! ```
 
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use half::bf16;
-use plm::{Config, DeviceChoice};
-use plm_processor::tokenizer_json_of_model;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
-
-/// Sizes of a model, as in the released configs.
-struct Size {
-    name: &'static str,
-    vision: (&'static str, usize, usize),
-    text: [usize; 6], // hidden, intermediate, layers, heads, kv heads, head_dim
-    tied: bool,
-    rope_factor: Option<f32>,
-    /// Text tokens before the special ones.
-    base_vocab: usize,
-}
-
-const SIZES: [Size; 4] = [
-    Size {
-        name: "tiny",
-        vision: ("vit_pe_core_large_patch14_336", 64, 2),
-        text: [64, 128, 2, 4, 2, 16],
-        tied: true,
-        rope_factor: Some(32.0),
-        base_vocab: 1000,
-    },
-    Size {
-        name: "1b",
-        vision: ("vit_pe_core_large_patch14_336", 1024, 23),
-        text: [2048, 8192, 16, 32, 8, 64],
-        tied: true,
-        rope_factor: Some(32.0),
-        base_vocab: 128_000,
-    },
-    Size {
-        name: "3b",
-        vision: ("vit_pe_core_large_patch14_336", 1024, 23),
-        text: [3072, 8192, 28, 24, 8, 128],
-        tied: true,
-        rope_factor: Some(32.0),
-        base_vocab: 128_000,
-    },
-    Size {
-        name: "8b",
-        vision: ("vit_pe_core_gigantic_patch14_448", 1536, 47),
-        text: [4096, 14336, 32, 32, 8, 128],
-        tied: false,
-        rope_factor: None,
-        base_vocab: 128_000,
-    },
-];
+use plm::{Checkpoint, ModelSize, random_checkpoint};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let name = args.next().unwrap_or_else(|| "tiny".into());
-    let default_dir = std::env::temp_dir().join(format!("random-plm-{name}"));
+    let size: ModelSize = args.next().as_deref().unwrap_or("tiny").parse()?;
+    let default_dir = std::env::temp_dir().join(format!("random-plm-{}", size.name()));
     let dir = args.next().map_or(default_dir, PathBuf::from);
-    let names: Vec<&str> = SIZES.iter().map(|size| size.name).collect();
-    let size = SIZES
-        .iter()
-        .find(|size| size.name == name)
-        .ok_or_else(|| format!("no size `{name}`; there are {}", names.join(", ")))?;
-
-    fs::create_dir_all(&dir)?;
-    let config = write_texts(size, &dir)?;
-    let bytes = write_weights(&config, &dir.join("model.safetensors"))?;
+    let bytes = random_checkpoint(&dir, size)?;
     println!(
         "{}: {} parameters, {:.2} GB of random bf16 weights",
         dir.display(),
-        config.num_parameters(),
+        Checkpoint::from_dir(&dir)?.config.num_parameters(),
         bytes as f64 / 1e9
     );
     Ok(())
-}
-
-/// Writes config, processor and tokenizer files; returns the config as `plm` reads it.
-fn write_texts(size: &Size, dir: &Path) -> Result<Config, Box<dyn Error>> {
-    let [hidden, intermediate, layers, heads, kv_heads, head_dim] = size.text;
-    let (architecture, width, depth) = size.vision;
-    let base = size.base_vocab;
-    let rope_scaling = size.rope_factor.map(|factor| {
-        json!({"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192})
-    });
-    let mut model_args = json!({"embed_dim": width, "depth": depth, "img_size": [448, 448],
-        "global_pool": "", "use_post_transformer_norm": false, "init_values": 0.1,
-        "ref_feat_shape": [32, 32]});
-    if width < 1024 {
-        model_args["num_heads"] = json!(4);
-    }
-    let config = json!({
-        "architectures": ["PerceptionLMForConditionalGeneration"],
-        "model_type": "perception_lm",
-        "torch_dtype": "bfloat16",
-        "image_token_id": base + 2,
-        "video_token_id": base + 3,
-        "projector_pooling_ratio": 2,
-        "vision_use_cls_token": architecture.contains("large"),
-        "text_config": {"model_type": "llama", "hidden_size": hidden,
-            "intermediate_size": intermediate, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head_dim,
-            "hidden_act": "silu", "vocab_size": base + 256, "max_position_embeddings": 11520,
-            "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "rope_scaling": rope_scaling,
-            "tie_word_embeddings": size.tied, "bos_token_id": base,
-            "eos_token_id": [base + 1, base + 9]},
-        "vision_config": {"model_type": "timm_wrapper", "architecture": architecture,
-            "model_args": model_args},
-    });
-    let processor = json!({"patch_size": 14, "pooling_ratio": 2});
-    let image_processor = json!({"tile_size": 448, "max_num_tiles": 36,
-        "vision_input_type": "thumb+tile", "size": {"height": 448, "width": 448},
-        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
-        "rescale_factor": 1.0 / 255.0});
-    for (name, value) in [
-        ("config.json", &config),
-        ("processor_config.json", &processor),
-        ("preprocessor_config.json", &image_processor),
-    ] {
-        fs::write(dir.join(name), value.to_string())?;
-    }
-    fs::write(dir.join("tokenizer.json"), tokenizer(base)?)?;
-    let path = dir.join("config.json");
-    Ok(Config::from_json(config.to_string().as_bytes(), &path)?)
-}
-
-/// The `tokenizer.json` of a rank table of `size` tokens: all bytes, then all pairs of bytes, then
-/// pairs with a further byte, as far as the size goes.
-fn tokenizer(size: usize) -> Result<Vec<u8>, Box<dyn Error>> {
-    let bytes = || 0..=255_u8;
-    let pairs = || bytes().flat_map(move |a| bytes().map(move |b| vec![a, b]));
-    let triples = pairs().flat_map(|pair| bytes().map(move |c| [pair.as_slice(), &[c]].concat()));
-    let tokens = bytes().map(|a| vec![a]).chain(pairs()).chain(triples);
-    let lines = tokens.take(size).zip(0..);
-    let model: String = lines
-        .map(|(token, rank)| format!("{} {rank}\n", BASE64_STANDARD.encode(token)))
-        .collect();
-    let (json, _) = tokenizer_json_of_model(model.as_bytes(), "tokenizer.model")?;
-    Ok(json)
-}
-
-/// Writes random values tensor by tensor; returns the number of bytes.
-fn write_weights(config: &Config, path: &Path) -> Result<u64, Box<dyn Error>> {
-    let model = config.init(&DeviceChoice::Auto.resolve()?)?;
-    let tensors = model.checkpoint_tensors();
-    let mut header = serde_json::Map::new();
-    let mut end = 0;
-    for (name, shape) in &tensors {
-        let start = end;
-        end += 2 * shape.iter().product::<usize>();
-        let entry = json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]});
-        header.insert(name.clone(), entry);
-    }
-    // Filled up, so that tensors begin where their numbers can be read in place.
-    let mut header = Value::Object(header).to_string();
-    header.extend(std::iter::repeat_n(' ', header.len().wrapping_neg() % 8));
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
-
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut random = vec![0; 1 << 20];
-    for (name, shape) in &tensors {
-        // Norms near 1, everything else small enough that no layer drowns the others.
-        let (center, bound) = match shape.as_slice() {
-            [_] if name.contains("norm") && name.ends_with("weight") => (1.0, 0.05),
-            [_, inputs @ ..] if !inputs.is_empty() => {
-                (0.0, (3.0 / inputs.iter().product::<usize>() as f32).sqrt())
-            }
-            _ => (0.0, 0.05),
-        };
-        let mut left = shape.iter().product::<usize>();
-        while left > 0 {
-            let count = left.min(random.len() / 2);
-            let bytes = &mut random[..2 * count];
-            rng.fill_bytes(bytes);
-            for pair in bytes.as_chunks_mut::<2>().0 {
-                let unit = f32::from(u16::from_le_bytes(*pair)) / 32767.5 - 1.0;
-                *pair = bf16::from_f32(center + bound * unit).to_le_bytes();
-            }
-            file.write_all(bytes)?;
-            left -= count;
-        }
-    }
-    file.flush()?;
-    Ok(8 + header.len() as u64 + end as u64)
 }

@@ -2,6 +2,7 @@
 
 mod asking;
 mod batch;
+mod bench;
 mod caption_region;
 mod chat;
 mod convert;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command) -> Result<(), Error> {
         Command::Locate(args) => locate::run(args),
         Command::DenseCaption(args) => dense_caption::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Convert(args) => convert::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),

@@ -102,6 +102,12 @@ pub(crate) enum Error {
         /// What is wrong there.
         source: Box<Error>,
     },
+    /// A format that could not be measured; its process has said why.
+    #[error("{format} could not be measured")]
+    Bench {
+        /// The format.
+        format: String,
+    },
     /// The threads cannot be started.
     #[error("cannot start {count} threads")]
     Threads {

@@ -27,6 +27,11 @@ pub(crate) fn for_each(count: usize, work: impl Fn(usize) + Send + Sync) {
     }
 }
 
+/// Threads that kernels share their work among.
+pub fn num_threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Runs `work` on one of the threads that kernels use, so that each kernel in it starts without
 /// waking another thread to begin with.
 pub fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {

@@ -72,6 +72,28 @@ impl Decoder {
         self.max_positions
     }
 
+    /// Bytes of weights that are read for one token: all layers, and the output projection.
+    pub fn bytes_per_token(&self) -> u64 {
+        let layers = self.layers.iter().flat_map(|layer| {
+            let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+            [
+                &attention.q_proj,
+                &attention.k_proj,
+                &attention.v_proj,
+                &attention.o_proj,
+                &mlp.gate_proj,
+                &mlp.up_proj,
+                &mlp.down_proj,
+            ]
+        });
+        let output = match &self.lm_head {
+            Some(head) => &head.weight,
+            None => &self.embed_tokens.weight,
+        };
+        let layers: u64 = layers.map(|linear| linear.weight.num_bytes()).sum();
+        layers + output.num_bytes()
+    }
+
     /// An empty cache for one sequence.
     pub fn new_cache(&self) -> KvCache {
         self.new_padded_cache(vec![0])

@@ -53,8 +53,8 @@ impl Estimate {
             num_parameters: config.num_parameters(),
             weight_bytes: weight_bytes(config, options),
             kv_cache_bytes: config.text.kv_cache_bytes(total_tokens),
-            vision_flops: clamp(num_tiles as u128 * tile_flops(config)),
-            prefill_flops: clamp(prefill_flops(config, prompt.prompt_tokens as u128)),
+            vision_flops: config.vision_flops(num_tiles),
+            prefill_flops: config.prefill_flops(prompt.prompt_tokens),
             decode_flops_per_token: clamp(decode_flops(config, prompt.prompt_tokens as u128)),
         }
     }
@@ -63,6 +63,20 @@ impl Estimate {
     /// never read, so it needs none.
     pub fn fits(&self) -> bool {
         self.total_tokens <= self.max_positions + 1
+    }
+}
+
+impl Config {
+    /// Floating-point operations of vision tower and projector for so many tiles.
+    pub fn vision_flops(&self, num_tiles: usize) -> u64 {
+        clamp(num_tiles as u128 * tile_flops(self))
+    }
+
+    /// Floating-point operations to read a prompt of so many tokens, and score the next one.
+    pub fn prefill_flops(&self, tokens: usize) -> u64 {
+        let tokens = tokens as u128;
+        let scores = tokens * score_products(self, tokens.div_ceil(2));
+        clamp(2 * (tokens * layer_products(self) + scores + output_products(self)))
     }
 }
 
@@ -118,12 +132,6 @@ fn score_products(config: &Config, context: u128) -> u128 {
 
 fn output_products(config: &Config) -> u128 {
     (config.text.hidden_size * config.text.vocab_size) as u128
-}
-
-fn prefill_flops(config: &Config, tokens: u128) -> u128 {
-    2 * (tokens * layer_products(config)
-        + tokens * score_products(config, tokens.div_ceil(2))
-        + output_products(config))
 }
 
 fn decode_flops(config: &Config, context: u128) -> u128 {

@@ -46,6 +46,8 @@ mod model;
 mod perception_lm;
 mod prefix_cache;
 mod progress;
+#[cfg(feature = "random")]
+mod random;
 mod reply;
 mod score;
 mod session;
@@ -77,6 +79,8 @@ pub use plm_processor::{
     Video, VisionInputType,
 };
 pub use progress::{Progress, ProgressFn};
+#[cfg(feature = "random")]
+pub use random::{ModelSize, random_checkpoint};
 pub use score::Score;
 pub use session::{Session, SessionStream};
 pub use stream::Stream;

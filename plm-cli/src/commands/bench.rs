@@ -1,0 +1,133 @@
+//! `plm bench`: what this machine can do, and how near to it the model comes.
+
+mod figures;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use plm::{BlockFormat, ConvertOptions, Layout, convert, random_checkpoint};
+use plm_kernels::{Level, machine};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use self::figures::Figures;
+use crate::args::{BenchArgs, BenchFormat};
+use crate::error::Error;
+use crate::model::ModelSource;
+use crate::{output, progress, threads};
+
+/// Everything that was measured.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    machine: Machine,
+    model: String,
+    formats: Vec<Figures>,
+}
+
+/// The limits of the machine.
+#[derive(Debug, Serialize, Deserialize)]
+struct Machine {
+    instructions: String,
+    threads: usize,
+    /// Bytes a second that all threads read from memory.
+    read_bytes_per_s: f64,
+    /// f32 operations a second in registers: the most that there can be.
+    arithmetic_flops: f64,
+    /// f32 operations a second in a large product of matrices.
+    matrix_flops: f64,
+}
+
+pub(crate) fn run(args: BenchArgs) -> Result<(), Error> {
+    threads::limit(args.threads)?;
+    if args.one_format {
+        let model = args.model.as_deref().unwrap_or(Path::new(""));
+        return output::json(&figures::measure(
+            model,
+            &args.formats[0],
+            usize::from(args.repeat),
+        )?);
+    }
+    let busy = progress::busy("measuring the machine");
+    let machine = Machine {
+        instructions: Level::best().name().to_owned(),
+        threads: plm_kernels::num_threads(),
+        read_bytes_per_s: machine::read_bandwidth(5),
+        arithmetic_flops: machine::arithmetic_rate(5),
+        matrix_flops: machine::matrix_rate(5),
+    };
+    busy.finish_and_clear();
+
+    // Held until everything is measured; the folder goes with it.
+    let room = TempDir::new()?;
+    let (model, name) = match (&args.model, args.size) {
+        (Some(model), _) => {
+            let source = ModelSource::parse(Some(model.clone()))?;
+            (source.require_folder()?, model.display().to_string())
+        }
+        (None, size) => {
+            let dir = room.path().join("bf16");
+            let busy = progress::busy("writing random weights");
+            random_checkpoint(&dir, size)?;
+            busy.finish_and_clear();
+            (dir, format!("random weights of size {}", size.name()))
+        }
+    };
+    let mut formats = Vec::new();
+    for format in &args.formats {
+        let dir = in_format(&model, *format, room.path())?;
+        let busy = progress::busy(&format!("measuring {format}"));
+        formats.push(in_its_own_process(&dir, *format, &args)?);
+        busy.finish_and_clear();
+    }
+    let report = Report {
+        machine,
+        model: name,
+        formats,
+    };
+    if args.json {
+        return output::json(&report);
+    }
+    output::line(&table::of(&report))
+}
+
+/// The folder of a checkpoint in one format; blocks are written into `room`.
+fn in_format(model: &Path, format: BenchFormat, room: &Path) -> Result<PathBuf, Error> {
+    let quantize = match format {
+        BenchFormat::Q8 => BlockFormat::Q8,
+        BenchFormat::Q4 => BlockFormat::Q4,
+        BenchFormat::F32 | BenchFormat::Bf16 | BenchFormat::F16 => return Ok(model.to_owned()),
+    };
+    let dir = room.join(format.to_string());
+    let options = ConvertOptions {
+        layout: Layout::HuggingFace,
+        max_shard_bytes: None,
+        quantize: Some(quantize),
+        progress: Some(progress::of_bytes("rounding")),
+    };
+    convert(model, &dir, &options)?;
+    Ok(dir)
+}
+
+/// Measures one format in a process of its own, whose peak of memory is that format's.
+fn in_its_own_process(
+    model: &Path,
+    format: BenchFormat,
+    args: &BenchArgs,
+) -> Result<Figures, Error> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["bench", "--one-format", "--formats", &format.to_string()])
+        .args(["--repeat", &args.repeat.to_string(), "--model"])
+        .arg(model);
+    if let Some(threads) = args.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    let run = command.stderr(Stdio::inherit()).output()?;
+    if !run.status.success() {
+        return Err(Error::Bench {
+            format: format.to_string(),
+        });
+    }
+    Ok(serde_json::from_slice(&run.stdout).map_err(std::io::Error::from)?)
+}

@@ -1,0 +1,281 @@
+use std::path::Path;
+use std::time::Instant;
+
+use plm::burn::tensor::Tensor;
+use plm::{
+    Content, Conversation, Decoding, EncodeOptions, Image, LoadOptions, PerceptionLM, Precision,
+    Prompt, VisionInputType,
+};
+use plm_kernels::in_pool;
+use serde::{Deserialize, Serialize};
+
+use crate::args::BenchFormat;
+use crate::error::Error;
+use crate::memory;
+
+/// Tokens of a short prompt: one tile and fifty of text.
+const SHORT: usize = 306;
+
+/// Tokens of a long prompt.
+const LONG: usize = 3000;
+
+/// Tokens of an answer.
+const ANSWER: usize = 64;
+
+/// Sequences of a batch.
+const BATCH: usize = 8;
+
+/// What was measured of one format; times are medians in seconds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) format: String,
+    pub(crate) weight_bytes: u64,
+    /// Weights that are read for one token of an answer.
+    pub(crate) bytes_per_token: u64,
+    pub(crate) load_s: f64,
+    /// A picture of 1920×1147 into tiles.
+    pub(crate) preprocess_s: f64,
+    pub(crate) preprocess_tiles: usize,
+    /// One tile through vision tower and projector.
+    pub(crate) vision: Work,
+    pub(crate) prefill: Vec<Work>,
+    pub(crate) decode: Vec<Decode>,
+    pub(crate) batch: Batch,
+    /// One picture of one tile, one question, 64 tokens of answer.
+    pub(crate) answer_s: f64,
+    /// A second question about the same picture: its time in the vision tower.
+    pub(crate) second_question_vision_s: f64,
+    pub(crate) peak_rss_bytes: Option<u64>,
+}
+
+/// Work that arithmetic bounds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Work {
+    /// Tokens, or tiles.
+    pub(crate) count: usize,
+    pub(crate) seconds: f64,
+    pub(crate) flops: u64,
+}
+
+/// Tokens of an answer, which memory bounds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Decode {
+    /// Tokens before.
+    pub(crate) context: usize,
+    pub(crate) tokens_per_s: f64,
+    /// Weights, keys and values that are read for one token.
+    pub(crate) bytes_per_token: u64,
+}
+
+/// Several answers at once.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Batch {
+    pub(crate) sequences: usize,
+    /// Of all together.
+    pub(crate) tokens_per_s: f64,
+}
+
+/// Measures a checkpoint in one format.
+pub(crate) fn measure(model: &Path, format: &BenchFormat, repeat: usize) -> Result<Figures, Error> {
+    let load = || {
+        let options = LoadOptions {
+            precision: match format {
+                BenchFormat::F32 => Precision::F32,
+                BenchFormat::F16 => Precision::F16,
+                _ => Precision::Auto,
+            },
+            encoding: EncodeOptions {
+                vision_input_type: Some(VisionInputType::Vanilla),
+                ..EncodeOptions::default()
+            },
+            ..LoadOptions::default()
+        };
+        PerceptionLM::from_dir(model, &options)
+    };
+    let load_s = median(repeat, || {
+        let start = Instant::now();
+        load()?;
+        Ok(start.elapsed().as_secs_f64())
+    })?;
+    let plm = load()?;
+    let config = plm.config();
+
+    let (preprocess_s, preprocess_tiles) = preprocess(&plm, repeat)?;
+    let picture = checkered(448, 448)?;
+    let prompt = plm.encode(&ask(&picture, "What is in this picture?"))?;
+    let media = &prompt.media[0];
+    let vision_s = median(repeat, || {
+        timed(|| Ok(in_pool(|| plm.model().embed_media(media, plm.device()))?))
+    })?;
+    let decoding = Decoding {
+        max_new_tokens: ANSWER,
+        // Nothing ends the answer early.
+        sampling: plm::Sampling::Greedy,
+        ..Decoding::default()
+    };
+    let answer_s = median(repeat, || answer(&plm, &prompt, &decoding))?;
+
+    let mut prefill = Vec::new();
+    let mut decode = Vec::new();
+    for tokens in [SHORT, LONG] {
+        if tokens + 2 * ANSWER > config.text.max_positions {
+            continue;
+        }
+        let (prefill_s, tokens_per_s) = read_and_answer(&plm, tokens, 1, repeat)?;
+        prefill.push(Work {
+            count: tokens,
+            seconds: prefill_s,
+            flops: config.prefill_flops(tokens),
+        });
+        decode.push(Decode {
+            context: tokens,
+            tokens_per_s,
+            bytes_per_token: plm.model().language_model.bytes_per_token()
+                + config.text.kv_cache_bytes(tokens + ANSWER / 2),
+        });
+    }
+    let (_, tokens_per_s) = read_and_answer(&plm, SHORT, BATCH, 1)?;
+    let second = plm.encode(&ask(&picture, "How many colours are there?"))?;
+    plm.generate_prompt(&second, &decoding)?;
+    let second = plm.generate_prompt(&second, &decoding)?;
+    Ok(Figures {
+        format: plm.format_name().to_owned(),
+        weight_bytes: plm.weight_bytes(),
+        bytes_per_token: plm.model().language_model.bytes_per_token(),
+        load_s,
+        preprocess_s,
+        preprocess_tiles,
+        vision: Work {
+            count: 1,
+            seconds: vision_s,
+            flops: config.vision_flops(1),
+        },
+        prefill,
+        decode,
+        batch: Batch {
+            sequences: BATCH,
+            tokens_per_s,
+        },
+        answer_s,
+        second_question_vision_s: second.timing.vision.as_secs_f64(),
+        peak_rss_bytes: memory::peak_rss_bytes(),
+    })
+}
+
+fn preprocess(plm: &PerceptionLM, repeat: usize) -> Result<(f64, usize), Error> {
+    let conversation = ask(&checkered(1920, 1147)?, "What?");
+    let options = EncodeOptions {
+        vision_input_type: Some(VisionInputType::ThumbTile),
+        ..EncodeOptions::default()
+    };
+    let encode = || plm.processor().encode(&conversation, &options);
+    let tiles = encode().map_err(plm::Error::from)?.media[0].tiles.len();
+    let seconds = median(repeat, || timed(|| Ok(encode().map_err(plm::Error::from)?)))?;
+    Ok((seconds, tiles))
+}
+
+/// Seconds of one whole answer, nothing of it being there from before.
+fn answer(plm: &PerceptionLM, prompt: &Prompt, decoding: &Decoding) -> Result<f64, Error> {
+    timed(|| {
+        let model = plm.model();
+        let decoder = &model.language_model;
+        let id = in_pool(|| {
+            let features = [model.embed_media(&prompt.media[0], plm.device())?];
+            let embeddings = model.embed(prompt, &features, 0, plm.device())?;
+            let mut cache = decoder.new_cache();
+            let last = decoder.extend_to_last(embeddings.unsqueeze(), &mut cache, |_| {})?;
+            let mut id = greatest(decoder.logits(last));
+            for _ in 1..decoding.max_new_tokens {
+                let embedding = decoder.embed(&[id], plm.device())?;
+                let hidden = decoder.extend(embedding.unsqueeze(), &mut cache)?;
+                id = greatest(decoder.logits(hidden));
+            }
+            Ok::<_, plm::Error>(id)
+        })?;
+        Ok(id)
+    })
+}
+
+/// Median seconds to read `tokens` tokens, and median tokens a second of `batch` answers to them.
+fn read_and_answer(
+    plm: &PerceptionLM,
+    tokens: usize,
+    batch: usize,
+    repeat: usize,
+) -> Result<(f64, f64), Error> {
+    let decoder = &plm.model().language_model;
+    let device = plm.device();
+    let vocab_size = plm.config().text.vocab_size as u32;
+    let ids: Vec<u32> = (0..tokens as u32).map(|i| i * 7919 % vocab_size).collect();
+    let mut prefill = Vec::new();
+    let mut decode = Vec::new();
+    // A long prompt takes long; its rate varies little.
+    for _ in 0..if tokens == SHORT {
+        repeat
+    } else {
+        repeat.min(3)
+    } {
+        in_pool(|| {
+            let start = Instant::now();
+            let prompt: Tensor<3> = decoder.embed(&ids, device)?.unsqueeze();
+            let mut cache = decoder.new_cache();
+            let last = decoder.extend_to_last(prompt, &mut cache, |_| {})?;
+            let mut id = greatest(decoder.logits(last));
+            prefill.push(start.elapsed().as_secs_f64());
+            cache.select(&vec![0; batch]);
+
+            let start = Instant::now();
+            for _ in 0..ANSWER / 2 {
+                let embedding: Tensor<3> =
+                    decoder.embed(&vec![id; batch], device)?.unsqueeze_dim(1);
+                let hidden = decoder.extend(embedding, &mut cache)?;
+                id = greatest(decoder.logits(hidden));
+            }
+            let made = (batch * ANSWER / 2) as f64;
+            decode.push(made / start.elapsed().as_secs_f64());
+            Ok::<_, plm::Error>(())
+        })?;
+    }
+    Ok((middle(prefill), middle(decode)))
+}
+
+/// The token of the greatest logit, of the first sequence.
+fn greatest(logits: Tensor<3>) -> u32 {
+    let values: Vec<f32> = logits.into_data().try_into_vec().unwrap_or_default();
+    plm::plm_llm::argmax(&values) % 1000
+}
+
+/// A picture of coloured fields.
+fn checkered(width: u32, height: u32) -> Result<Image, Error> {
+    let pixels = (0..height).flat_map(|y| {
+        (0..width).flat_map(move |x| {
+            let field = (x / 40 + y / 40 * 7) as u8;
+            [
+                field.wrapping_mul(37),
+                field.wrapping_mul(91),
+                field.wrapping_mul(151),
+            ]
+        })
+    });
+    Ok(Image::from_rgb8(width, height, pixels.collect()).map_err(plm::Error::from)?)
+}
+
+fn ask(picture: &Image, question: &str) -> Conversation {
+    Conversation::ask(question, [Content::from(picture.clone())])
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<f64, Error> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn median(repeat: usize, mut measure: impl FnMut() -> Result<f64, Error>) -> Result<f64, Error> {
+    let times = (0..repeat.max(1)).map(|_| measure());
+    Ok(middle(times.collect::<Result<_, _>>()?))
+}
+
+fn middle(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
