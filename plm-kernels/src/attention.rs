@@ -175,6 +175,7 @@ impl Block<'_> {
                 scores,
                 width,
                 false,
+                q,
             );
             if work.causal && first + count > past + self.row / group + 1 {
                 for lane in 0..width {
@@ -214,6 +215,7 @@ impl Block<'_> {
                 mixed,
                 width,
                 true,
+                scores,
             );
             first += count;
         }

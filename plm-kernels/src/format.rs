@@ -1,6 +1,7 @@
 //! How kernels read each format of weights.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use half::f16;
 
@@ -18,6 +19,9 @@ pub(crate) trait Format: Copy {
         ldx: usize,
     ) -> [f32; R];
 
+    /// Asks for the weights `range` of a row, which are needed later.
+    unsafe fn fetch(self, row: usize, columns: usize, range: Range<usize>);
+
     /// Writes the weights `start..end` of a row as f32. Of quantised weights, `start` begins a
     /// block and `end` is no more than the padded row's.
     unsafe fn expand<L: Lanes>(
@@ -33,11 +37,11 @@ pub(crate) trait Format: Copy {
 /// Bytes that weights are fetched ahead of their use.
 const AHEAD: usize = 4096;
 
-/// Fetches what stands [`AHEAD`] of `count` numbers, line by line.
+/// Fetches `count` numbers, line by line.
 #[inline(always)]
 fn prefetch<T>(p: *const T, count: usize) {
     for line in (0..count * size_of::<T>()).step_by(64) {
-        lanes::prefetch(p.wrapping_byte_add(AHEAD + line));
+        lanes::prefetch(p.wrapping_byte_add(line));
     }
 }
 
@@ -100,7 +104,7 @@ impl<T: Float> Format for Dense<T> {
         let weights = self.0.add(row * columns);
         let mut k = 0;
         while k + unroll * L::N <= columns {
-            prefetch::<T>(weights.add(k), unroll * L::N);
+            prefetch(weights.add(k).wrapping_byte_add(AHEAD), unroll * L::N);
             for u in 0..unroll {
                 let at = k + u * L::N;
                 let w = T::load::<L>(weights.add(at));
@@ -123,6 +127,14 @@ impl<T: Float> Format for Dense<T> {
             }
         }
         totals
+    }
+
+    #[inline(always)]
+    unsafe fn fetch(self, row: usize, columns: usize, range: Range<usize>) {
+        prefetch(
+            self.0.wrapping_add(row * columns + range.start),
+            range.len(),
+        );
     }
 
     #[inline(always)]
@@ -210,7 +222,7 @@ impl<C: Codes> Blocks<C> {
         sums: &mut [[L::V; 2]; R],
     ) {
         let codes = self.codes.add(block * C::BYTES);
-        prefetch(codes, C::BYTES);
+        prefetch(codes.wrapping_byte_add(AHEAD), C::BYTES);
         let mut w = [L::splat(0.0); BLOCK / 4];
         C::load::<L>(codes, &mut w);
         if R == 1 {
@@ -283,6 +295,13 @@ impl<C: Codes> Format for Blocks<C> {
             totals[r] = L::sum(L::add(sums[r][0], sums[r][1]));
         }
         totals
+    }
+
+    #[inline(always)]
+    unsafe fn fetch(self, row: usize, columns: usize, range: Range<usize>) {
+        let block = row * columns.div_ceil(BLOCK) + range.start / BLOCK;
+        let bytes = range.len() / BLOCK * C::BYTES;
+        prefetch(self.codes.wrapping_add(block * C::BYTES), bytes);
     }
 
     #[inline(always)]

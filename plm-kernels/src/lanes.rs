@@ -45,6 +45,8 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn pow2(v: Self::V) -> Self::V;
     /// The sum of all numbers.
     unsafe fn sum(v: Self::V) -> f32;
+    /// Turns the first `N` vectors, as rows of a square, into its columns.
+    unsafe fn transpose(rows: &mut [Self::V; 16]);
     /// Widens bf16.
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     /// Widens f16.

@@ -1,9 +1,9 @@
 //! Text to token ids and back.
 
+use tokenizers::models::bpe::BPE;
 use tokenizers::tokenizer::{
     AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
-use tokenizers::models::bpe::BPE;
 use tokenizers::{
     DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };

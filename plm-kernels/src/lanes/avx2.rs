@@ -72,6 +72,26 @@ impl Lanes for Avx2 {
         _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
     }
     #[inline(always)]
+    unsafe fn transpose(rows: &mut [__m256; 16]) {
+        // Squares of four in each half, then the halves.
+        for four in rows[..8].chunks_exact_mut(4) {
+            let [a, b, c, d] = [four[0], four[1], four[2], four[3]];
+            let ab = _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
+            let cd = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
+            four[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+            four[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+            let ab = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+            let cd = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+            four[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+            four[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+        }
+        for i in 0..4 {
+            let [a, b] = [rows[i], rows[4 + i]];
+            rows[i] = _mm256_permute2f128_ps::<0x20>(a, b);
+            rows[4 + i] = _mm256_permute2f128_ps::<0x31>(a, b);
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> __m256 {
         let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))

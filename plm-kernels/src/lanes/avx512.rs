@@ -70,6 +70,37 @@ impl Lanes for Avx512 {
         _mm512_reduce_add_ps(v)
     }
     #[inline(always)]
+    unsafe fn transpose(rows: &mut [__m512; 16]) {
+        // Squares of four in each lane of 128 bits, then the lanes.
+        let mut squares = *rows;
+        for four in squares.chunks_exact_mut(4) {
+            let [a, b, c, d] = [four[0], four[1], four[2], four[3]];
+            let ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+            let cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+            four[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+            four[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+            let ab = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+            let cd = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+            four[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+            four[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+        }
+        for i in 0..4 {
+            let [a, b, c, d] = [squares[i], squares[4 + i], squares[8 + i], squares[12 + i]];
+            let even = [
+                _mm512_shuffle_f32x4::<0x88>(a, b),
+                _mm512_shuffle_f32x4::<0x88>(c, d),
+            ];
+            let odd = [
+                _mm512_shuffle_f32x4::<0xdd>(a, b),
+                _mm512_shuffle_f32x4::<0xdd>(c, d),
+            ];
+            rows[i] = _mm512_shuffle_f32x4::<0x88>(even[0], even[1]);
+            rows[4 + i] = _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]);
+            rows[8 + i] = _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]);
+            rows[12 + i] = _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]);
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> __m512 {
         let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))

@@ -72,6 +72,15 @@ impl Lanes for Neon {
         vaddvq_f32(v)
     }
     #[inline(always)]
+    unsafe fn transpose(rows: &mut [float32x4_t; 16]) {
+        let even = [vtrn1q_f32(rows[0], rows[1]), vtrn1q_f32(rows[2], rows[3])];
+        let odd = [vtrn2q_f32(rows[0], rows[1]), vtrn2q_f32(rows[2], rows[3])];
+        rows[0] = vcombine_f32(vget_low_f32(even[0]), vget_low_f32(even[1]));
+        rows[1] = vcombine_f32(vget_low_f32(odd[0]), vget_low_f32(odd[1]));
+        rows[2] = vcombine_f32(vget_high_f32(even[0]), vget_high_f32(even[1]));
+        rows[3] = vcombine_f32(vget_high_f32(odd[0]), vget_high_f32(odd[1]));
+    }
+    #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> float32x4_t {
         vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p)))
     }

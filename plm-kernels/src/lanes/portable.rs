@@ -72,6 +72,16 @@ impl Lanes for Portable {
         v.iter().sum()
     }
     #[inline(always)]
+    unsafe fn transpose(rows: &mut [[f32; 8]; 16]) {
+        for i in 0..8 {
+            for j in 0..i {
+                let above = rows[j][i];
+                rows[j][i] = rows[i][j];
+                rows[i][j] = above;
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> [f32; 8] {
         let bits = p.cast::<[u16; 8]>().read_unaligned();
         map(|i| bf16::from_bits(bits[i]).to_f32())

@@ -43,7 +43,7 @@ pub(super) fn products(
     let total: usize = list.iter().map(|p| p.matrix.rows()).sum();
     // Several pieces for each thread, so that none waits long for another at the end.
     let share = total.div_ceil(rayon::current_num_threads() * 12);
-    let step = share.next_multiple_of(12).clamp(12, OUTPUTS);
+    let step = share.next_multiple_of(48).min(OUTPUTS);
     let mut pieces = Vec::new();
     for (product, p) in list.iter().enumerate() {
         let count = p.matrix.rows();
@@ -59,7 +59,7 @@ pub(super) fn products(
         let padded = rows.next_multiple_of(lanes);
         let x = &x[start * columns..][..rows * columns];
         let packed = packed.room(padded * columns);
-        pack(x, rows, columns, padded, packed, lanes);
+        pack(level, x, rows, columns, padded, packed);
         let packed = &*packed;
         for_each(pieces.len(), |i| {
             let piece = &pieces[i];
@@ -92,34 +92,72 @@ pub(super) fn products(
 
 /// Packs activations `[rows, columns]`: stretches of [`DEPTH`] inputs; in each, groups of two
 /// vectors of rows (the last may be of one); in a group, the rows' numbers of one input together.
-fn pack(x: &[f32], rows: usize, columns: usize, padded: usize, packed: &mut [f32], lanes: usize) {
-    let group = 2 * lanes;
+fn pack(level: Level, x: &[f32], rows: usize, columns: usize, padded: usize, packed: &mut [f32]) {
+    let group = 2 * level.lanes();
     let out = Shared(packed.as_mut_ptr());
-    let groups = padded.div_ceil(group);
-    for_each(groups, |g| {
+    for_each(padded.div_ceil(group), |g| {
         let first = g * group;
-        let width = group.min(padded - first);
-        for start in (0..columns).step_by(DEPTH) {
-            let depth = DEPTH.min(columns - start);
-            // SAFETY: each group writes its own part of each stretch.
-            let part = unsafe {
-                let part = out.get().add(start * padded + first * depth);
-                std::slice::from_raw_parts_mut(part, width * depth)
-            };
-            for lane in 0..width {
-                if first + lane < rows {
-                    let row = &x[(first + lane) * columns + start..][..depth];
-                    for (k, &value) in row.iter().enumerate() {
-                        part[k * width + lane] = value;
+        let task = Pack {
+            x: &x[first * columns..],
+            rows: rows - first.min(rows),
+            columns,
+            first,
+            padded,
+            out,
+        };
+        run(level, task);
+    });
+}
+
+/// One group of rows to pack.
+struct Pack<'a> {
+    /// From the group's first row on.
+    x: &'a [f32],
+    /// Rows that there are from there on.
+    rows: usize,
+    columns: usize,
+    first: usize,
+    padded: usize,
+    out: Shared<f32>,
+}
+
+impl Task for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let width = (2 * L::N).min(self.padded - self.first);
+        for start in (0..self.columns).step_by(DEPTH) {
+            let depth = DEPTH.min(self.columns - start);
+            // Each group writes its own part of each stretch.
+            let part = self.out.get().add(start * self.padded + self.first * depth);
+            for lane in (0..width).step_by(L::N) {
+                let there = self.rows.saturating_sub(lane).min(L::N);
+                let row = |i: usize| {
+                    self.x
+                        .as_ptr()
+                        .wrapping_add((lane + i) * self.columns + start)
+                };
+                let whole = depth / L::N * L::N;
+                for k in (0..whole).step_by(L::N) {
+                    let mut square = [L::splat(0.0); 16];
+                    for i in 0..there {
+                        square[i] = L::load(row(i).add(k));
                     }
-                } else {
-                    for k in 0..depth {
-                        part[k * width + lane] = 0.0;
+                    L::transpose(&mut square);
+                    for i in 0..L::N {
+                        L::store(part.add((k + i) * width + lane), square[i]);
+                    }
+                }
+                for k in whole..depth {
+                    for i in 0..L::N {
+                        let value = if i < there { *row(i).add(k) } else { 0.0 };
+                        *part.add(k * width + lane + i) = value;
                     }
                 }
             }
         }
-    });
+    }
 }
 
 struct ManyRows<'a, F> {
@@ -130,7 +168,7 @@ struct ManyRows<'a, F> {
     rows: usize,
     padded: usize,
     weights: &'a mut [f32],
-    /// `[outputs, padded]`.
+    /// Group by group of rows, `[outputs, rows of the group]`.
     sums: &'a mut [f32],
     y: Shared<f32>,
 }
@@ -150,16 +188,20 @@ impl<F: Format> Task for ManyRows<'_, F> {
                 let row = self.piece.first + o;
                 let out = self.weights.as_mut_ptr().add(o * DEPTH);
                 self.format.expand::<L>(row, columns, start, end, out);
+                // What is expanded next is far from here; it comes meanwhile.
+                let next = end..(end + DEPTH).min(padded_columns);
+                self.format.fetch(row, columns, next);
             }
             let stretch = self.packed.as_ptr().add(start * self.padded);
             for first in (0..self.padded).step_by(group) {
                 let a = stretch.add(first * depth);
-                let c = self.sums.as_mut_ptr().add(first);
+                let next = a.wrapping_add(group * depth);
+                let c = self.sums.as_mut_ptr().add(first * OUTPUTS);
                 let (count, b) = (self.piece.count, self.weights.as_ptr());
                 if self.padded - first >= group {
-                    tiles::<L, 2>(count, depth, a, b, DEPTH, 1, c, self.padded, start > 0);
+                    tiles::<L, 2>(count, depth, a, b, DEPTH, 1, c, group, start > 0, next);
                 } else {
-                    tiles::<L, 1>(count, depth, a, b, DEPTH, 1, c, self.padded, start > 0);
+                    tiles::<L, 1>(count, depth, a, b, DEPTH, 1, c, L::N, start > 0, next);
                 }
             }
         }
@@ -171,30 +213,48 @@ impl<F: Format> ManyRows<'_, F> {
     /// Adds biases, applies the activation and writes the sums where they belong, transposed.
     #[inline(always)]
     unsafe fn finish<L: Lanes>(&self) {
-        let outputs = self.product.matrix.rows();
-        let gelu = self.product.activation == Activation::Gelu;
-        let mut block = [0.0f32; OUTPUTS * 16];
         for first in (0..self.rows).step_by(L::N) {
-            for o in 0..self.piece.count {
-                let bias = match self.product.bias {
-                    Some(bias) => *bias.get_unchecked(self.piece.first + o),
-                    None => 0.0,
-                };
-                let sums = L::load(self.sums.as_ptr().add(o * self.padded + first));
-                let mut y = L::add(sums, L::splat(bias));
-                if gelu {
-                    y = gelu_lanes::<L>(y);
-                }
-                L::store(block.as_mut_ptr().add(o * L::N), y);
+            let group = first / (2 * L::N) * (2 * L::N);
+            let width = (2 * L::N).min(self.padded - group);
+            let sums = self.sums.as_ptr().add(group * OUTPUTS + first - group);
+            for o in (0..self.piece.count).step_by(L::N) {
+                self.finish_square::<L>(first, o, sums, width);
             }
-            for lane in 0..L::N.min(self.rows - first) {
-                let y = self
-                    .y
-                    .get()
-                    .add((first + lane) * outputs + self.piece.first);
-                for o in 0..self.piece.count {
-                    *y.add(o) = *block.get_unchecked(o * L::N + lane);
-                }
+        }
+    }
+
+    /// Finishes the outputs of a vector of rows from `first` on and as many outputs from `o` on.
+    #[inline(always)]
+    unsafe fn finish_square<L: Lanes>(
+        &self,
+        first: usize,
+        o: usize,
+        sums: *const f32,
+        width: usize,
+    ) {
+        let outputs = self.product.matrix.rows();
+        let count = L::N.min(self.piece.count - o);
+        let mut square = [L::splat(0.0); 16];
+        for i in 0..count {
+            let bias = match self.product.bias {
+                Some(bias) => *bias.get_unchecked(self.piece.first + o + i),
+                None => 0.0,
+            };
+            square[i] = L::add(L::load(sums.add((o + i) * width)), L::splat(bias));
+            if self.product.activation == Activation::Gelu {
+                square[i] = gelu_lanes::<L>(square[i]);
+            }
+        }
+        L::transpose(&mut square);
+        for i in 0..L::N.min(self.rows - first) {
+            let y = self.y.get();
+            let y = y.add((first + i) * outputs + self.piece.first + o);
+            if count == L::N {
+                L::store(y, square[i]);
+            } else {
+                let mut row = [0.0f32; 16];
+                L::store(row.as_mut_ptr(), square[i]);
+                std::ptr::copy_nonoverlapping(row.as_ptr(), y, count);
             }
         }
     }

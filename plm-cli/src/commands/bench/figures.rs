@@ -45,6 +45,7 @@ pub(crate) struct Figures {
     pub(crate) answer_s: f64,
     /// A second question about the same picture: its time in the vision tower.
     pub(crate) second_question_vision_s: f64,
+    /// The most memory that one picture and its answer took.
     pub(crate) peak_rss_bytes: Option<u64>,
 }
 
@@ -109,11 +110,11 @@ pub(crate) fn measure(model: &Path, format: &BenchFormat, repeat: usize) -> Resu
     })?;
     let decoding = Decoding {
         max_new_tokens: ANSWER,
-        // Nothing ends the answer early.
-        sampling: plm::Sampling::Greedy,
         ..Decoding::default()
     };
     let answer_s = median(repeat, || answer(&plm, &prompt, &decoding))?;
+    // Of one picture and one answer; what follows needs more.
+    let peak_rss_bytes = memory::peak_rss_bytes();
 
     let mut prefill = Vec::new();
     let mut decode = Vec::new();
@@ -158,7 +159,7 @@ pub(crate) fn measure(model: &Path, format: &BenchFormat, repeat: usize) -> Resu
         },
         answer_s,
         second_question_vision_s: second.timing.vision.as_secs_f64(),
-        peak_rss_bytes: memory::peak_rss_bytes(),
+        peak_rss_bytes,
     })
 }
 
