@@ -6,6 +6,9 @@
 //! over a vector type and compiled for AVX-512, AVX2, NEON and plain Rust; the best that the
 //! processor has is chosen at run time ([`Level`]). Work is shared among rayon's threads.
 //!
+//! Public functions are safe: they check every shape before a kernel runs. Kernels themselves work
+//! on pointers, and trust those checks.
+//!
 //! ```
 //! use plm_kernels::{Matrix, Product, Weights, products};
 //!

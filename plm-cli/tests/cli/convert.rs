@@ -46,6 +46,59 @@ fn a_checkpoint_is_converted_there_and_back() {
 }
 
 #[test]
+fn a_rounded_checkpoint_answers_without_a_flag() {
+    let dir = tempfile::tempdir().unwrap();
+    let original = fixtures().join("original").display().to_string();
+    for format in ["q8", "q4"] {
+        let out = dir.path().join(format).display().to_string();
+        let run = plm(&[
+            "convert",
+            "--model",
+            &original,
+            "--out",
+            &out,
+            "--quantize",
+            format,
+            "--json",
+        ]);
+        assert_eq!(run.quiet_json()["layout"], "hf");
+        let answer = |more: &[&str]| {
+            let args = [
+                "generate",
+                "--prompt",
+                "Hi",
+                "--max-new-tokens",
+                "4",
+                "--json",
+            ];
+            let answer = plm(&[args.as_slice(), more].concat()).quiet_json();
+            assert_eq!(answer["dtype"], format);
+            answer["token_ids"].clone()
+        };
+        assert_eq!(
+            answer(&["--model", &out]),
+            answer(&["--model", &original, "--quantize", format])
+        );
+        let run = plm(&[
+            "convert",
+            "--model",
+            &original,
+            "--to",
+            "original",
+            "--quantize",
+            format,
+            "--out",
+            &dir.path().join("meta").display().to_string(),
+        ]);
+        assert!(
+            run.error().contains("Meta's layout cannot say"),
+            "{}",
+            run.shown()
+        );
+    }
+}
+
+#[test]
 fn what_is_there_stays() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("precious"), "1").unwrap();

@@ -351,6 +351,7 @@ fn help_names_what_exists() {
         "chat",
         "convert",
         "download",
+        "bench",
     ] {
         assert!(
             help.stdout.contains(&format!("\n  {command} ")),
@@ -358,7 +359,7 @@ fn help_names_what_exists() {
         );
         assert_eq!(plm(&[command, "--help"]).code, Some(0));
     }
-    for command in ["bench", "train", "eval", "serve"] {
+    for command in ["train", "eval", "serve"] {
         assert!(
             !help.stdout.contains(&format!("\n  {command} ")),
             "{command}"

@@ -8,6 +8,7 @@
 //! | talking over a pipe | `chat` |
 //! | from one layout of a checkpoint to the other | `convert` |
 //! | checkpoints by their hub id | `hub` |
+//! | measurements | `bench` |
 //! | exit codes and messages of bad input | `errors` |
 //!
 //! Everything runs on the embedded checkpoint and the project's own fixtures.
@@ -15,6 +16,7 @@
 // Skipped tests say so.
 #![allow(clippy::print_stderr)]
 
+mod bench;
 mod chat;
 mod convert;
 mod errors;

@@ -1,0 +1,185 @@
+//! Kernels at the sizes of PerceptionLM-1B, beside what the machine can do.
+//!
+//! ```sh
+//! cargo bench --bench kernels
+//! ```
+//!
+//! Weights of few rows are read from memory, not from a cache: each product takes another copy.
+
+use std::time::Instant;
+
+use half::{bf16, f16};
+use plm_kernels::{
+    Attention, BLOCK, BlockFormat, Level, Matrix, Norm, Product, Weights, attention, in_pool,
+    machine, normalize, num_threads, products, quantize, silu_mul,
+};
+
+/// Inputs and outputs of a matrix of the decoder's MLP.
+const INPUTS: usize = 2048;
+const OUTPUTS: usize = 8192;
+
+/// Copies of a matrix: more than a cache holds.
+const COPIES: usize = 16;
+
+fn main() {
+    println!(
+        "{}, {} threads: {:.1} GB/s, {:.0} GFLOP/s in registers, {:.0} in a large product",
+        Level::best().name(),
+        num_threads(),
+        machine::read_bandwidth(5) / 1e9,
+        machine::arithmetic_rate(5) / 1e9,
+        machine::matrix_rate(5) / 1e9,
+    );
+    in_pool(|| {
+        all_products();
+        attentions();
+        passes();
+    });
+}
+
+fn all_products() {
+    let numbers: Vec<f32> = (0..INPUTS * OUTPUTS)
+        .map(|i| (i * 7919 % 2003) as f32 / 1000.0 - 1.0)
+        .collect();
+    let matrix = |weights| Matrix::new(OUTPUTS, INPUTS, weights);
+    report("f32", &[matrix(Weights::F32(&numbers))]);
+
+    let halves: Vec<bf16> = numbers.iter().map(|&x| bf16::from_f32(x)).collect();
+    let copies = vec![halves; COPIES];
+    let matrices: Vec<_> = copies.iter().map(|c| matrix(Weights::Bf16(c))).collect();
+    report("bf16", &matrices);
+
+    let blocks = OUTPUTS * INPUTS / BLOCK;
+    for format in [BlockFormat::Q8, BlockFormat::Q4] {
+        let mut codes = vec![0; blocks * format.block_bytes()];
+        let mut scales = vec![f16::ZERO; blocks];
+        quantize(
+            &matrix(Weights::F32(&numbers)),
+            format,
+            &mut codes,
+            &mut scales,
+        );
+        let scales = &scales;
+        match format {
+            BlockFormat::Q8 => {
+                let codes: Vec<i8> = codes.into_iter().map(|code| code as i8).collect();
+                let copies = vec![codes; 2 * COPIES];
+                let weights = copies.iter().map(|codes| Weights::Q8 { codes, scales });
+                report("q8", &weights.map(matrix).collect::<Vec<_>>());
+            }
+            BlockFormat::Q4 => {
+                let copies = vec![codes; 3 * COPIES];
+                let weights = copies.iter().map(|codes| Weights::Q4 { codes, scales });
+                report("q4", &weights.map(matrix).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+/// Prints the product of few and of many rows with one of several equal matrices.
+fn report(format: &str, matrices: &[Matrix<'_>]) {
+    for rows in [1, 2, 4, 8, 16, 306, 1025] {
+        let x = vec![0.5; rows * INPUTS];
+        let mut y = vec![0.0; rows * OUTPUTS];
+        let mut turn = 0;
+        let seconds = median(if rows > 16 { 5 } else { 31 }, || {
+            turn += 1;
+            let matrix = matrices[turn % matrices.len()];
+            products(&x, rows, &mut [Product::new(matrix, &mut y)]);
+        });
+        println!(
+            "{format:<5}{rows:>5} rows  {:>8.2} ms  {:>6.1} GB/s  {:>6.1} GFLOP/s",
+            1e3 * seconds,
+            matrices[0].num_bytes() as f64 / seconds / 1e9,
+            2.0 * (rows * INPUTS * OUTPUTS) as f64 / seconds / 1e9,
+        );
+    }
+}
+
+fn attentions() {
+    let (tokens, heads, head_dim) = (1025, 16, 64);
+    let numbers = vec![0.1; tokens * heads * head_dim];
+    let mut out = vec![0.0; numbers.len()];
+    let seconds = median(7, || {
+        attention(Attention {
+            q: &numbers,
+            q_stride: heads * head_dim,
+            keys: &numbers,
+            values: &numbers,
+            batch: 1,
+            seq: tokens,
+            heads,
+            kv_heads: heads,
+            head_dim,
+            len: tokens,
+            capacity: tokens,
+            causal: false,
+            padding: &[],
+            out: &mut out,
+        });
+    });
+    let flops = 4.0 * (tokens * tokens * heads * head_dim) as f64;
+    println!(
+        "attention of a tile      {:>8.2} ms  {:>6.1} GFLOP/s",
+        1e3 * seconds,
+        flops / seconds / 1e9
+    );
+
+    let (heads, kv_heads, len) = (32, 8, 3000);
+    let (q, cache) = (
+        vec![0.1; heads * head_dim],
+        vec![0.1; kv_heads * len * head_dim],
+    );
+    let mut out = vec![0.0; q.len()];
+    let seconds = median(31, || {
+        attention(Attention {
+            q: &q,
+            q_stride: q.len(),
+            keys: &cache,
+            values: &cache,
+            batch: 1,
+            seq: 1,
+            heads,
+            kv_heads,
+            head_dim,
+            len,
+            capacity: len,
+            causal: true,
+            padding: &[],
+            out: &mut out,
+        });
+    });
+    println!(
+        "attention to {len} tokens {:>8.3} ms  {:>6.1} GB/s",
+        1e3 * seconds,
+        (2 * size_of_val(cache.as_slice())) as f64 / seconds / 1e9
+    );
+}
+
+/// What passes over activations: norms and gates.
+fn passes() {
+    let rows = 306;
+    let (x, weight) = (vec![0.5; rows * INPUTS], vec![1.0; INPUTS]);
+    let mut y = vec![0.0; x.len()];
+    let seconds = median(31, || {
+        normalize(&x, Norm::Rms { weight: &weight }, 1e-5, &mut y);
+    });
+    println!("RMS norm of {rows} tokens   {:>8.3} ms", 1e3 * seconds);
+    let (mut gate, up) = (vec![0.5; rows * OUTPUTS], vec![0.5; rows * OUTPUTS]);
+    let seconds = median(31, || silu_mul(&mut gate, &up));
+    println!("SwiGLU of {rows} tokens     {:>8.3} ms", 1e3 * seconds);
+}
+
+/// The median time of several, after one that does not count.
+fn median(count: usize, mut work: impl FnMut()) -> f64 {
+    work();
+    let mut times: Vec<f64> = (0..count)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[count / 2]
+}

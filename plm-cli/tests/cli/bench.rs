@@ -1,0 +1,47 @@
+use crate::{keys, plm, sorted};
+
+#[test]
+fn a_tiny_model_is_measured_in_each_format() {
+    let run = plm(&[
+        "bench",
+        "--size",
+        "tiny",
+        "--formats",
+        "bf16,q4",
+        "--repeat",
+        "1",
+        "--json",
+    ]);
+    let report = run.json();
+    assert_eq!(keys(&report), sorted(["machine", "model", "formats"]));
+    let machine = &report["machine"];
+    assert!(machine["read_bytes_per_s"].as_f64().unwrap() > 0.0);
+    assert!(machine["matrix_flops"].as_f64().unwrap() > 0.0);
+    let formats = report["formats"].as_array().unwrap();
+    let names: Vec<&str> = formats
+        .iter()
+        .map(|f| f["format"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["bf16", "q4"]);
+    for figures in formats {
+        for figure in ["load_s", "preprocess_s", "answer_s"] {
+            assert!(figures[figure].as_f64().unwrap() > 0.0, "{figure}");
+        }
+        assert_eq!(figures["prefill"].as_array().unwrap().len(), 2);
+        assert_eq!(figures["decode"].as_array().unwrap().len(), 2);
+        assert!(figures["vision"]["flops"].as_u64().unwrap() > 0);
+    }
+    let bytes = |i: usize| formats[i]["weight_bytes"].as_u64().unwrap();
+    assert!(bytes(1) < bytes(0));
+}
+
+#[test]
+fn sizes_and_formats_are_checked() {
+    for args in [
+        ["bench", "--size", "2b"],
+        ["bench", "--formats", "q5"],
+        ["bench", "--repeat", "0"],
+    ] {
+        plm(&args).wrong_arguments();
+    }
+}
