@@ -11,7 +11,7 @@ use crate::activation::gelu_lanes;
 use crate::format::Format;
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::scratch::{Aligned, with_scratch};
-use crate::threads::{Shared, for_each};
+use crate::threads::{Shared, for_each, num_threads};
 use crate::tile::tiles;
 
 /// Inputs of a panel: two vectors of rows by so many inputs stay in the first-level cache.
@@ -19,6 +19,9 @@ const DEPTH: usize = 192;
 
 /// Outputs of a panel, a multiple of every tile: its weights stay in the second-level cache.
 const OUTPUTS: usize = 96;
+
+/// Outputs that every tile divides.
+const TILE: usize = 12;
 
 /// Rows that go through the panels together; it bounds the working memory.
 const ROWS: usize = 1088;
@@ -40,17 +43,18 @@ pub(super) fn products(
 ) {
     let columns = list[0].matrix.columns();
     let outputs: Vec<Shared<f32>> = list.iter_mut().map(|p| Shared(p.y.as_mut_ptr())).collect();
-    let total: usize = list.iter().map(|p| p.matrix.rows()).sum();
-    // Several pieces for each thread, so that none waits long for another at the end.
-    let share = total.div_ceil(rayon::current_num_threads() * 12);
-    let step = share.next_multiple_of(48).min(OUTPUTS);
     let mut pieces = Vec::new();
     for (product, p) in list.iter().enumerate() {
+        // As large as panels may be, as many for each thread, and of whole tiles.
         let count = p.matrix.rows();
-        pieces.extend((0..count).step_by(step).map(|first| Piece {
+        let tiles = count.div_ceil(TILE);
+        let num = count.div_ceil(OUTPUTS).next_multiple_of(num_threads());
+        let num = num.clamp(1, tiles.max(1));
+        let starts = |i: usize| (i * tiles / num * TILE).min(count);
+        pieces.extend((0..num).map(|i| Piece {
             product,
-            first,
-            count: step.min(count - first),
+            first: starts(i),
+            count: starts(i + 1) - starts(i),
         }));
     }
     let lanes = level.lanes();

@@ -1,8 +1,9 @@
 use std::borrow::Cow;
 use std::fs::File;
+use std::hint::black_box;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use memmap2::Mmap;
@@ -38,7 +39,14 @@ pub(crate) struct OpenFile {
     /// Reading moves the file's position, so one reader at a time.
     file: Mutex<File>,
     /// All of it, mapped into memory when that is first asked for; nothing where it cannot be.
-    map: OnceLock<Option<Bytes>>,
+    map: OnceLock<Option<Mapping>>,
+}
+
+/// A file in memory; the mapping lives as long as anything that shares its bytes.
+#[derive(Debug)]
+struct Mapping {
+    map: Arc<Mmap>,
+    bytes: Bytes,
 }
 
 impl CheckpointFiles {
@@ -154,18 +162,22 @@ impl Source {
         }
     }
 
-    /// Bytes of the file without a copy, where the system maps files into memory.
+    /// Bytes of the file without a copy, where the system maps files into memory. What of them is
+    /// still on disk is read before this returns.
     pub(crate) fn shared(&self, offset: u64, len: usize) -> Option<Bytes> {
         let start = usize::try_from(offset).ok()?;
-        let end = start.checked_add(len)?;
-        let all = match self {
-            Self::File(file) => file
-                .map
-                .get_or_init(|| map(&lock(&file.file)).ok())
-                .clone()?,
-            Self::Memory(bytes) => Bytes::from_static(bytes),
-        };
-        (end <= all.len()).then(|| all.slice(start..end))
+        let range = start..start.checked_add(len)?;
+        match self {
+            Self::Memory(bytes) => bytes.get(range).map(Bytes::from_static),
+            Self::File(file) => {
+                let mapping = file.map.get_or_init(|| map(&lock(&file.file)).ok());
+                let mapping = mapping.as_ref()?;
+                mapping.bytes.get(range.clone())?;
+                let bytes = mapping.bytes.slice(range);
+                mapping.read(start, &bytes);
+                Some(bytes)
+            }
+        }
     }
 
     /// Fills `buffer` from `offset` on.
@@ -189,15 +201,44 @@ impl Source {
     }
 }
 
-/// Maps a file into memory; the mapping lives as long as anything that shares it.
+/// Bytes that the system maps at once when one of them is touched.
+const TOUCHED_BYTES: usize = 64 << 10;
+
+impl Mapping {
+    /// Has the system read `bytes`, which stand at `start`, where they are not in memory yet.
+    fn read(&self, start: usize, bytes: &[u8]) {
+        // Only a hint, to read more at a time.
+        #[cfg(unix)]
+        let _ = self
+            .map
+            .advise_range(memmap2::Advice::WillNeed, start, bytes.len());
+        for at in (0..bytes.len()).step_by(TOUCHED_BYTES) {
+            black_box(bytes[at]);
+        }
+    }
+}
+
+/// Maps a file into memory.
 #[allow(unsafe_code, reason = "a mapping cannot be had otherwise")]
-fn map(file: &File) -> io::Result<Bytes> {
+fn map(file: &File) -> io::Result<Mapping> {
     // SAFETY: the mapping is read only. A checkpoint is not written while it is in use: who
     // overwrites its files meanwhile changes the weights under the model, and who cuts them off
     // ends the process, as with every runtime that maps its weights. `LoadOptions::copy_weights`
     // is there for files of which that cannot be said.
-    let map = unsafe { Mmap::map(file)? };
-    Ok(Bytes::from_owner(map))
+    let map = Arc::new(unsafe { Mmap::map(file)? });
+    Ok(Mapping {
+        bytes: Bytes::from_owner(Shared(map.clone())),
+        map,
+    })
+}
+
+/// A mapping as the owner of its bytes.
+struct Shared(Arc<Mmap>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// A position left by a reader that panicked does no harm: every read sets its own.
