@@ -41,7 +41,6 @@ fn all_products() {
     let numbers: Vec<f32> = (0..INPUTS * OUTPUTS)
         .map(|i| (i * 7919 % 2003) as f32 / 1000.0 - 1.0)
         .collect();
-    let matrix = |weights| Matrix::new(OUTPUTS, INPUTS, weights);
     report("f32", &[matrix(Weights::F32(&numbers))]);
 
     let halves: Vec<bf16> = numbers.iter().map(|&x| bf16::from_f32(x)).collect();
@@ -74,6 +73,10 @@ fn all_products() {
             }
         }
     }
+}
+
+fn matrix(weights: Weights<'_>) -> Matrix<'_> {
+    Matrix::new(OUTPUTS, INPUTS, weights)
 }
 
 /// Prints the product of few and of many rows with one of several equal matrices.

@@ -207,6 +207,15 @@ const TOUCHED_BYTES: usize = 64 << 10;
 impl Mapping {
     /// Has the system read `bytes`, which stand at `start`, where they are not in memory yet.
     fn read(&self, start: usize, bytes: &[u8]) {
+        // Newer systems do it all in one call.
+        #[cfg(target_os = "linux")]
+        let done = self
+            .map
+            .advise_range(memmap2::Advice::PopulateRead, start, bytes.len());
+        #[cfg(target_os = "linux")]
+        if done.is_ok() {
+            return;
+        }
         // Only a hint, to read more at a time.
         #[cfg(unix)]
         let _ = self
