@@ -8,7 +8,7 @@ use crate::activation::exp_lanes;
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::scratch::with_scratch;
 use crate::threads::{Shared, for_each};
-use crate::tile::tiles;
+use crate::tile::{Shape, tiles};
 
 /// Keys whose scores exist at a time.
 const KEYS: usize = 96;
@@ -165,18 +165,14 @@ impl Block<'_> {
         let mut first = start.min(end);
         while first < end {
             let count = KEYS.min(end - first);
-            tiles::<L, V>(
-                count,
-                dim,
-                q,
-                keys.add(first * dim),
-                dim,
-                1,
-                scores,
-                width,
-                false,
-                q,
-            );
+            let shape = Shape {
+                depth: dim,
+                os: dim,
+                ks: 1,
+                ldc: width,
+                add: false,
+            };
+            tiles::<L, V>(count, shape, q, keys.add(first * dim), scores, q);
             if work.causal && first + count > past + self.row / group + 1 {
                 for lane in 0..width {
                     let seen = past + (self.row + lane.min(self.rows - 1)) / group + 1;
@@ -205,18 +201,15 @@ impl Block<'_> {
                     L::store(m, L::mul(L::load(m), rescale));
                 }
             }
-            tiles::<L, V>(
-                dim,
-                count,
-                scores,
-                values.add(first * dim),
-                1,
-                dim,
-                mixed,
-                width,
-                true,
-                scores,
-            );
+            let shape = Shape {
+                depth: count,
+                os: 1,
+                ks: dim,
+                ldc: width,
+                add: true,
+            };
+            let values = values.add(first * dim);
+            tiles::<L, V>(dim, shape, scores, values, mixed, scores);
             first += count;
         }
 

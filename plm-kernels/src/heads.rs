@@ -1,6 +1,5 @@
 //! Attention heads: rotary positions, and keys and values where attention reads them.
 
-use crate::lanes::{Lanes, Level, Task, run};
 use crate::threads::{Shared, for_each};
 
 /// Which features of a head rotary positions turn together.
@@ -142,39 +141,17 @@ fn for_each_row(heads: &Heads, work: impl Fn(usize) + Send + Sync) {
 fn turn(from: *const f32, to: *mut f32, heads: &Heads, rotation: &Rotation<'_>, row: usize) {
     let at = rotation.at(heads, row);
     let half = heads.head_dim / 2;
-    let turn = Turn {
-        from,
-        to,
-        cos: &rotation.cos[at..][..half],
-        sin: &rotation.sin[at..][..half],
-        pairs: rotation.pairs,
+    let (cos, sin) = (&rotation.cos[at..][..half], &rotation.sin[at..][..half]);
+    let (step, b) = match rotation.pairs {
+        Pairs::Halves => (1, half),
+        Pairs::Adjacent => (2, 1),
     };
-    run(Level::best(), turn);
-}
-
-struct Turn<'a> {
-    from: *const f32,
-    to: *mut f32,
-    cos: &'a [f32],
-    sin: &'a [f32],
-    pairs: Pairs,
-}
-
-impl Task for Turn<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        let half = self.cos.len();
-        let (step, b) = match self.pairs {
-            Pairs::Halves => (1, half),
-            Pairs::Adjacent => (2, 1),
-        };
-        for i in 0..half {
-            let (cos, sin) = (self.cos[i], self.sin[i]);
-            let (x, y) = (*self.from.add(i * step), *self.from.add(i * step + b));
-            *self.to.add(i * step) = x * cos - y * sin;
-            *self.to.add(i * step + b) = y * cos + x * sin;
+    for i in 0..half {
+        // SAFETY: a head is `2 · half` numbers, which the callers have checked to be there.
+        unsafe {
+            let (x, y) = (*from.add(i * step), *from.add(i * step + b));
+            *to.add(i * step) = x * cos[i] - y * sin[i];
+            *to.add(i * step + b) = y * cos[i] + x * sin[i];
         }
     }
 }

@@ -127,6 +127,10 @@ impl Task for Row<'_> {
 ///
 /// When shapes do not match.
 pub fn add(x: &mut [f32], branch: &[f32], gamma: Option<&[f32]>) {
+    add_at(Level::best(), x, branch, gamma);
+}
+
+fn add_at(level: Level, x: &mut [f32], branch: &[f32], gamma: Option<&[f32]>) {
     assert_eq!(x.len(), branch.len(), "a sum's parts");
     let width = gamma.map_or(x.len(), <[f32]>::len);
     assert!(width == 0 || x.len().is_multiple_of(width), "a sum's scale");
@@ -142,7 +146,7 @@ pub fn add(x: &mut [f32], branch: &[f32], gamma: Option<&[f32]>) {
         let branch = &branch[i * step..branch.len().min((i + 1) * step)];
         // SAFETY: each piece is another part of `x`.
         let x = unsafe { std::slice::from_raw_parts_mut(shared.get().add(i * step), branch.len()) };
-        run(Level::best(), Sum { x, branch, gamma });
+        run(level, Sum { x, branch, gamma });
     });
 }
 
@@ -223,12 +227,14 @@ mod tests {
     #[test]
     fn branches_are_scaled_feature_by_feature() {
         let (branch, gamma) = (numbers(5 * 23, 0.0), numbers(23, 1.0));
-        let mut x = vec![1.0; branch.len()];
-        add(&mut x, &branch, Some(&gamma));
-        for (i, x) in x.iter().enumerate() {
-            assert!((x - (1.0 + branch[i] * gamma[i % 23])).abs() < 1e-6);
+        for level in Level::available() {
+            let mut x = vec![1.0; branch.len()];
+            add_at(level, &mut x, &branch, Some(&gamma));
+            for (i, x) in x.iter().enumerate() {
+                assert!((x - (1.0 + branch[i] * gamma[i % 23])).abs() < 1e-6);
+            }
+            add_at(level, &mut x, &branch, None);
+            assert!((x[7] - (1.0 + branch[7] * (1.0 + gamma[7]))).abs() < 1e-6);
         }
-        add(&mut x, &branch, None);
-        assert!((x[7] - (1.0 + branch[7] * (1.0 + gamma[7]))).abs() < 1e-6);
     }
 }

@@ -40,6 +40,16 @@ impl BlockFormat {
 ///
 /// When `codes` has not [`BlockFormat::block_bytes`], or `scales` not one number, for each block.
 pub fn quantize(matrix: &Matrix<'_>, format: BlockFormat, codes: &mut [u8], scales: &mut [f16]) {
+    quantize_at(Level::best(), matrix, format, codes, scales);
+}
+
+fn quantize_at(
+    level: Level,
+    matrix: &Matrix<'_>,
+    format: BlockFormat,
+    codes: &mut [u8],
+    scales: &mut [f16],
+) {
     let (rows, columns) = (matrix.rows(), matrix.columns());
     let blocks = columns.div_ceil(BLOCK);
     let row_bytes = blocks * format.block_bytes();
@@ -64,7 +74,7 @@ pub fn quantize(matrix: &Matrix<'_>, format: BlockFormat, codes: &mut [u8], scal
                 codes,
                 scales,
             };
-            run(Level::best(), row);
+            run(level, row);
         }
     });
 }
@@ -263,5 +273,42 @@ mod tests {
         assert!(codes.iter().all(|&code| code == 0x88));
         let (_, scale) = round(&[4e5; 32], BlockFormat::Q4);
         assert!(scale.is_finite());
+    }
+
+    #[test]
+    fn every_instruction_set_rounds_alike() {
+        let weights = normal(32 * 50 + 5);
+        let matrix = Matrix::new(1, weights.len(), Weights::F32(&weights));
+        let blocks = weights.len().div_ceil(BLOCK);
+        for format in [BlockFormat::Q8, BlockFormat::Q4] {
+            let rounded = |level| {
+                let mut codes = vec![0; blocks * format.block_bytes()];
+                let mut scales = vec![f16::ZERO; blocks];
+                quantize_at(level, &matrix, format, &mut codes, &mut scales);
+                let mut found = vec![0.0; weights.len()];
+                let signed: Vec<i8> = codes.iter().map(|&code| code as i8).collect();
+                let (codes, scales) = (&codes[..], &scales[..]);
+                let weights = match format {
+                    BlockFormat::Q8 => Weights::Q8 {
+                        codes: &signed,
+                        scales,
+                    },
+                    BlockFormat::Q4 => Weights::Q4 { codes, scales },
+                };
+                expand_row(&Matrix::new(1, found.len(), weights), 0, &mut found);
+                relative_error(&matrix_row(&matrix), &found)
+            };
+            // Two scales that are as good may be told apart by the last place of their errors.
+            let expected = rounded(Level::Portable);
+            for level in Level::available() {
+                assert!((rounded(level) - expected).abs() < 1e-4, "{level:?}");
+            }
+        }
+    }
+
+    fn matrix_row(matrix: &Matrix<'_>) -> Vec<f32> {
+        let mut row = vec![0.0; matrix.columns()];
+        expand_row(matrix, 0, &mut row);
+        row
     }
 }

@@ -8,22 +8,36 @@ const LINE: usize = 16;
 /// Steps of `k` for each line that is fetched ahead.
 const STEPS: usize = 4;
 
-/// `c[o][..] (+)= Σ_k a[k][..] · b[o · os + k · ks]` for `T` outputs, each `V` vectors wide.
+/// Where the numbers of a tile stand: `c[o][..] (+)= Σ_k a[k][..] · b[o · os + k · ks]`.
 ///
-/// `a` is packed, `V · N` numbers a step of `k`; rows of `c` are `ldc` apart.
+/// `a` is packed, some vectors for each step of `k`; rows of `c` are `ldc` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// Steps of `k`.
+    pub(crate) depth: usize,
+    pub(crate) os: usize,
+    pub(crate) ks: usize,
+    pub(crate) ldc: usize,
+    /// Whether the products are added to what `c` holds.
+    pub(crate) add: bool,
+}
+
+/// Computes `T` outputs, each `V` vectors wide; what stands at `ahead` is fetched meanwhile.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn tile<L: Lanes, const V: usize, const T: usize>(
-    depth: usize,
+    shape: Shape,
     a: *const f32,
     b: *const f32,
-    os: usize,
-    ks: usize,
     c: *mut f32,
-    ldc: usize,
-    add: bool,
     ahead: *const f32,
 ) {
+    let Shape {
+        depth,
+        os,
+        ks,
+        ldc,
+        add,
+    } = shape;
     let mut sums = [[L::splat(0.0); V]; T];
     if add {
         for o in 0..T {
@@ -60,39 +74,34 @@ unsafe fn tile<L: Lanes, const V: usize, const T: usize>(
     }
 }
 
-/// As [`tile`], for any number of outputs. Meanwhile what stands at `ahead` is fetched, a line for
-/// every four steps of every tile: the next `a`.
+/// Computes any number of outputs, each `V` vectors wide. Meanwhile what stands at `ahead` is
+/// fetched, a line for every four steps of every tile: the next `a`.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn tiles<L: Lanes, const V: usize>(
     outputs: usize,
-    depth: usize,
+    shape: Shape,
     a: *const f32,
     b: *const f32,
-    os: usize,
-    ks: usize,
     c: *mut f32,
-    ldc: usize,
-    add: bool,
     ahead: *const f32,
 ) {
-    let lines = depth.div_ceil(STEPS) * LINE;
+    let lines = shape.depth.div_ceil(STEPS) * LINE;
     let (mut o, mut ahead) = (0, ahead);
     while o < outputs {
-        let (b, c) = (b.add(o * os), c.add(o * ldc));
+        let (b, c) = (b.add(o * shape.os), c.add(o * shape.ldc));
         let left = outputs - o;
         o += if left >= L::TILE {
             match L::TILE {
-                12 => tile::<L, V, 12>(depth, a, b, os, ks, c, ldc, add, ahead),
-                6 => tile::<L, V, 6>(depth, a, b, os, ks, c, ldc, add, ahead),
-                _ => tile::<L, V, 4>(depth, a, b, os, ks, c, ldc, add, ahead),
+                12 => tile::<L, V, 12>(shape, a, b, c, ahead),
+                6 => tile::<L, V, 6>(shape, a, b, c, ahead),
+                _ => tile::<L, V, 4>(shape, a, b, c, ahead),
             }
             L::TILE
         } else if left >= 4 {
-            tile::<L, V, 4>(depth, a, b, os, ks, c, ldc, add, ahead);
+            tile::<L, V, 4>(shape, a, b, c, ahead);
             4
         } else {
-            tile::<L, V, 1>(depth, a, b, os, ks, c, ldc, add, ahead);
+            tile::<L, V, 1>(shape, a, b, c, ahead);
             1
         };
         ahead = ahead.wrapping_add(lines);

@@ -4,6 +4,8 @@
 //! asks for the [`Numbers`] of its tensors and computes with burn's operations where there are
 //! none: on other devices, in training, or without feature `flex`.
 
+use std::ops::Deref;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::{bf16, f16};
 
@@ -46,6 +48,26 @@ pub fn floats<const D: usize>(tensor: &Tensor<D>) -> Option<Numbers> {
         let _ = tensor;
         None
     }
+}
+
+/// The numbers of a tensor that are f32, as activations are.
+#[derive(Debug, Clone)]
+pub struct F32s(Numbers);
+
+impl Deref for F32s {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        self.0
+            .f32()
+            .expect("they were looked at when this was made")
+    }
+}
+
+/// The numbers of a float tensor, if they are f32.
+pub fn f32s<const D: usize>(tensor: &Tensor<D>) -> Option<F32s> {
+    let numbers = floats(tensor)?;
+    numbers.f32()?;
+    Some(F32s(numbers))
 }
 
 /// The numbers of an integer tensor.

@@ -3,7 +3,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::{Tensor, s};
 use plm_kernels::{Activation, Product, products};
 
-use crate::host::{self, Numbers};
+use crate::host::{self, F32s};
 use crate::weight::Held;
 use crate::{Linear, Weight};
 
@@ -50,15 +50,14 @@ fn on_host<const N: usize, const D: usize>(
     activation: Activation,
 ) -> Option<[Tensor<D>; N]> {
     let device = x.device();
-    let numbers = host::floats(x)?;
-    let values = numbers.f32()?;
+    let values = host::f32s(x)?;
     let mut dims = x.dims();
     let rows = dims[..D - 1].iter().product();
-    let held: Vec<(Held, Option<Numbers>)> = maps
+    let held: Vec<(Held, Option<F32s>)> = maps
         .iter()
         .map(|(weight, bias)| {
             let bias = match bias {
-                Some(bias) => Some(host::floats(bias)?),
+                Some(bias) => Some(host::f32s(bias)?),
                 None => None,
             };
             Some((weight.held()?, bias))
@@ -72,20 +71,15 @@ fn on_host<const N: usize, const D: usize>(
     for (((weight, _), (held, bias)), y) in maps.iter().zip(&held).zip(&mut results) {
         list.push(Product {
             matrix: weight.matrix(held),
-            bias: match bias {
-                Some(bias) => Some(bias.f32()?),
-                None => None,
-            },
+            bias: bias.as_deref(),
             activation,
             y,
         });
     }
-    products(values, rows, &mut list);
-    let mut results = results.into_iter();
-    Some(std::array::from_fn(|_| {
-        let y = results.next().expect("a result for each map");
-        dims[D - 1] = y.len() / rows.max(1);
-        host::tensor(y, dims, &device)
+    products(&values, rows, &mut list);
+    Some(std::array::from_fn(|i| {
+        dims[D - 1] = maps[i].0.dims()[0];
+        host::tensor(std::mem::take(&mut results[i]), dims, &device)
     }))
 }
 

@@ -9,13 +9,13 @@ use crate::host;
 /// - `x`, `branch` and result: `[batch, seq, width]`
 /// - `scale`: `[width]`
 pub fn residual(x: Tensor<3>, branch: Tensor<3>, scale: Option<Tensor<1>>) -> Tensor<3> {
+    let factors = scale.as_ref().map(host::f32s);
     if x.dtype() == DType::F32
-        && let Some(numbers) = host::floats(&branch)
-        && let Some(values) = numbers.f32()
+        && let Some(branch) = host::f32s(&branch)
+        && !matches!(factors, Some(None))
     {
-        let scale = scale.as_ref().and_then(host::floats);
-        let scale = scale.as_ref().and_then(|scale| scale.f32());
-        return host::update(x, |x| plm_kernels::add(x, values, scale));
+        let factors = factors.flatten();
+        return host::update(x, |x| plm_kernels::add(x, &branch, factors.as_deref()));
     }
     match scale {
         Some(scale) => x + branch * scale.unsqueeze(),

@@ -3,7 +3,8 @@ use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Device, Tensor};
 use plm_kernels::{Attention, Heads, Pairs, Rotation, rotate, store_heads};
-use plm_linear::{Linear, LinearConfig, forward_each, host};
+use plm_linear::host::{self, F32s};
+use plm_linear::{Linear, LinearConfig, forward_each};
 
 use crate::DecoderConfig;
 use crate::cache::{LayerCache, Step};
@@ -95,20 +96,11 @@ impl SelfAttention {
         let [batch, seq, width] = q.dims();
         let (device, head_dim) = (q.device(), self.head_dim);
         let (heads, kv_heads) = (width / head_dim, k.dims()[2] / head_dim);
-        let [cos, sin, k, v] = [
-            host::floats(step.rope.cos()),
-            host::floats(step.rope.sin()),
-            host::floats(&k),
-            host::floats(&v),
-        ]
-        .map(|numbers| numbers.expect("numbers are on the host"));
-        let [cos, sin, k, v] = [&cos, &sin, &k, &v].map(|numbers| {
-            let numbers = numbers.f32();
-            numbers.expect("activations are f32")
-        });
+        let [cos, sin] = [step.rope.cos(), step.rope.sin()].map(on_host);
+        let [k, v] = [&k, &v].map(on_host);
         let rotation = Rotation {
-            cos,
-            sin,
+            cos: &cos,
+            sin: &sin,
             pairs: Pairs::Halves,
         };
         let of = |heads: usize| Heads {
@@ -129,26 +121,18 @@ impl SelfAttention {
             })
         };
         let held = cache.insert(LayerCache {
-            keys: store(held.keys, k, Some(&rotation)),
-            values: store(held.values, v, None),
+            keys: store(held.keys, &k, Some(&rotation)),
+            values: store(held.values, &v, None),
         });
 
-        let [q, keys, values] = [
-            host::floats(&q),
-            host::floats(&held.keys),
-            host::floats(&held.values),
-        ]
-        .map(|numbers| numbers.expect("numbers are on the host"));
-        let [q, keys, values] = [&q, &keys, &values].map(|numbers| {
-            let numbers = numbers.f32();
-            numbers.expect("activations are f32")
-        });
+        let q = on_host(&q);
+        let [keys, values] = [&held.keys, &held.values].map(on_host);
         let mut out = vec![0.0; q.len()];
         plm_kernels::attention(Attention {
-            q,
+            q: &q,
             q_stride: width,
-            keys,
-            values,
+            keys: &keys,
+            values: &values,
             batch,
             seq,
             heads,
@@ -162,6 +146,11 @@ impl SelfAttention {
         });
         host::tensor(out, [batch, seq, width], &device)
     }
+}
+
+/// The numbers of activations that are known to be on the host.
+fn on_host<const D: usize>(tensor: &Tensor<D>) -> F32s {
+    host::f32s(tensor).expect("activations are f32 on the host")
 }
 
 /// Attention of `heads` query heads over fewer key-value heads; query head `h` reads key-value

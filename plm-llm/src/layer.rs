@@ -41,10 +41,9 @@ impl Mlp {
 /// `silu(gate) · up`.
 fn silu_mul(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
     if gate.dtype() == DType::F32
-        && let Some(numbers) = host::floats(&up)
-        && let Some(up) = numbers.f32()
+        && let Some(up) = host::f32s(&up)
     {
-        return host::update(gate, |gate| plm_kernels::silu_mul(gate, up));
+        return host::update(gate, |gate| plm_kernels::silu_mul(gate, &up));
     }
     silu(gate) * up
 }

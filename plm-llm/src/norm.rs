@@ -27,11 +27,10 @@ impl RmsNorm {
     /// - `x` and result: `[batch, seq, hidden_size]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let weight = self.weight.val();
-        if let (Some(numbers), Some(scale)) = (host::floats(&x), host::floats(&weight))
-            && let (Some(values), Some(weight)) = (numbers.f32(), scale.f32())
-        {
+        if let (Some(values), Some(weight)) = (host::f32s(&x), host::f32s(&weight)) {
             let mut y = vec![0.0; values.len()];
-            normalize(values, Norm::Rms { weight }, self.eps as f32, &mut y);
+            let norm = Norm::Rms { weight: &weight };
+            normalize(&values, norm, self.eps as f32, &mut y);
             return host::tensor(y, x.dims(), &x.device());
         }
         let mean_square = (x.clone() * x.clone()).mean_dim(2);

@@ -34,7 +34,7 @@ pub enum SpecialTokens {
     AsText,
 }
 
-/// A tokenizer whose model can only be BPE, which is read three times as fast as one of any kind.
+/// A tokenizer whose model can only be BPE: one of any kind would be parsed twice.
 type Inner = TokenizerImpl<
     BPE,
     NormalizerWrapper,

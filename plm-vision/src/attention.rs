@@ -77,15 +77,14 @@ impl Attention {
             heads: self.heads,
             head_dim: width / self.heads,
         };
-        let (cos, sin) = rope.tables(tokens);
+        let [cos, sin] = rope.tables();
         let rotation = Rotation {
-            cos: &cos,
-            sin: &sin,
+            cos,
+            sin,
             pairs: Pairs::Adjacent,
         };
         let qkv = host::update(qkv, |qkv| rotate(qkv, &heads, &rotation));
-        let numbers = host::floats(&qkv).expect("numbers are on the host");
-        let qkv = numbers.f32().expect("activations are f32");
+        let qkv = host::f32s(&qkv).expect("activations are f32 on the host");
 
         let mut keys = vec![0.0; tiles * tokens * width];
         let mut values = vec![0.0; tiles * tokens * width];
@@ -93,7 +92,7 @@ impl Attention {
         store_heads(&qkv[2 * width..], &heads, None, &mut values, tokens, 0);
         let mut out = vec![0.0; tiles * tokens * width];
         plm_kernels::attention(plm_kernels::Attention {
-            q: qkv,
+            q: &qkv,
             q_stride: stride,
             keys: &keys,
             values: &values,

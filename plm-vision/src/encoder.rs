@@ -123,7 +123,7 @@ impl PerceptionEncoder {
 
     /// The rotary positions of this tower's patches.
     pub fn rope(&self, device: &Device) -> Rope2d {
-        Rope2d::new(&self.rope, device)
+        Rope2d::new(&self.rope, usize::from(self.cls_token.is_some()), device)
     }
 }
 

@@ -31,18 +31,15 @@ impl LayerNorm {
     /// - `x` and result: `[..., width]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
-        let numbers = [host::floats(&x), host::floats(&weight), host::floats(&bias)];
-        if let [Some(values), Some(scale), Some(shift)] = &numbers
-            && let (Some(values), Some(weight), Some(bias)) =
-                (values.f32(), scale.f32(), shift.f32())
+        if let (Some(values), Some(weight), Some(bias)) =
+            (host::f32s(&x), host::f32s(&weight), host::f32s(&bias))
         {
             let mut y = vec![0.0; values.len()];
-            normalize(
-                values,
-                Norm::Layer { weight, bias },
-                self.eps as f32,
-                &mut y,
-            );
+            let norm = Norm::Layer {
+                weight: &weight,
+                bias: &bias,
+            };
+            normalize(&values, norm, self.eps as f32, &mut y);
             return host::tensor(y, x.dims(), &x.device());
         }
         layer_norm(x, weight, Some(bias), self.eps)

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Where the patches of a square grid stand for [`Rope2d`].
@@ -50,32 +52,34 @@ impl Rope2dConfig {
 pub struct Rope2d {
     cos: Tensor<5>, // [1, 1, patches, head_dim / 2, 1]
     sin: Tensor<5>,
-    angles: Vec<f32>,
+    /// Cosines and sines of all tokens, `[leading + patches, head_dim / 2]`, for the kernels.
+    tables: Arc<[Vec<f32>; 2]>,
 }
 
 impl Rope2d {
-    /// Computes the tables in f32.
-    pub fn new(config: &Rope2dConfig, device: &Device) -> Self {
+    /// Computes the tables in f32, for `leading` tokens without a place on the grid (the cls token)
+    /// and the patches after them.
+    pub fn new(config: &Rope2dConfig, leading: usize, device: &Device) -> Self {
         let angles = config.angles();
         let shape = [1, 1, config.grid * config.grid, config.head_dim / 2, 1];
         let table = |f: fn(f32) -> f32| {
             let values: Vec<f32> = angles.iter().map(|&angle| f(angle)).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
-        let (cos, sin) = (table(f32::cos), table(f32::sin));
-        Self { cos, sin, angles }
+        let of_all = |f: fn(f32) -> f32| {
+            let still = std::iter::repeat_n(0.0, leading * config.head_dim / 2);
+            still.chain(angles.iter().copied()).map(f).collect()
+        };
+        Self {
+            cos: table(f32::cos),
+            sin: table(f32::sin),
+            tables: Arc::new([of_all(f32::cos), of_all(f32::sin)]),
+        }
     }
 
-    /// Cosines and sines of `tokens` tokens, `[tokens, head_dim / 2]` each. Leading tokens without
-    /// a place on the grid are not turned.
-    pub(crate) fn tables(&self, tokens: usize) -> (Vec<f32>, Vec<f32>) {
-        let [_, _, patches, half, _] = self.cos.dims();
-        let leading = std::iter::repeat_n(0.0, (tokens - patches) * half);
-        let angles: Vec<f32> = leading.chain(self.angles.iter().copied()).collect();
-        (
-            angles.iter().map(|angle| angle.cos()).collect(),
-            angles.iter().map(|angle| angle.sin()).collect(),
-        )
+    /// Cosines and sines of all tokens, `[leading + patches, head_dim / 2]` each.
+    pub(crate) fn tables(&self) -> &[Vec<f32>; 2] {
+        &self.tables
     }
 
     /// Rotates the queries or keys of the patches; leading tokens without a place on the grid
@@ -139,7 +143,7 @@ mod tests {
     #[test]
     fn leading_tokens_are_left_alone_and_adjacent_features_are_paired() {
         let device = Device::flex();
-        let rope = Rope2d::new(&config(1.0), &device);
+        let rope = Rope2d::new(&config(1.0), 1, &device);
         let x = Tensor::<4>::ones([1, 1, 5, 8], &device);
         let rotated = rope.rotate(x).into_data().try_into_vec::<f32>().unwrap();
         assert_eq!(&rotated[..8], &[1.0; 8]);

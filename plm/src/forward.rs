@@ -5,7 +5,7 @@ use plm_kernels::in_pool;
 use plm_llm::KvCache;
 use plm_processor::{Media, Prompt};
 
-use crate::feature_cache::media_key;
+use crate::feature_cache::{MediaKey, media_key};
 use crate::{Error, HostTensor, PerceptionLM, Progress};
 
 impl PerceptionLM {
@@ -23,16 +23,19 @@ impl PerceptionLM {
 
     /// Token embeddings of one picture, with progress; from the cache, if they are there.
     pub(crate) fn embed_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
-        let cache = self.features();
-        if cache.is_off() {
+        if self.features().is_off() {
             return self.encode_media(media);
         }
-        let key = media_key(media);
-        if let Some(features) = cache.get(&key) {
+        self.embed_known(media, &media_key(media))
+    }
+
+    /// As [`embed_media`](Self::embed_media), of a picture whose key is known.
+    pub(crate) fn embed_known(&self, media: &Media, key: &MediaKey) -> Result<Tensor<2>, Error> {
+        if let Some(features) = self.features().get(key) {
             return Ok(features);
         }
         let features = self.encode_media(media)?;
-        cache.put(key, &features);
+        self.features().put(*key, &features);
         Ok(features)
     }
 

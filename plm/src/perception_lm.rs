@@ -251,12 +251,20 @@ impl PerceptionLM {
         decoding.check()?;
         self.check_prompt(prompt)?;
         let start = Instant::now();
-        let features = self.embed_all_media(prompt)?;
+        let sequence = (!self.prefixes.is_off()).then(|| Sequence::of(prompt));
+        let features = match &sequence {
+            Some(sequence) => prompt
+                .media
+                .iter()
+                .zip(sequence.media_keys())
+                .map(|(media, key)| self.embed_known(media, key))
+                .collect::<Result<Vec<_>, _>>()?,
+            None => self.embed_all_media(prompt)?,
+        };
         let timing = Timing {
             vision: start.elapsed(),
             ..Timing::default()
         };
-        let sequence = (!self.prefixes.is_off()).then(|| Sequence::of(prompt));
         let cache = sequence.as_ref().and_then(|s| self.prefixes.take(s));
         let cache = cache.unwrap_or_else(|| self.model.language_model.new_cache());
         Stream::start(self, prompt, &features, cache, sequence, decoding, timing)

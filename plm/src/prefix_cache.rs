@@ -13,9 +13,9 @@ const LEAST_TOKENS: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence {
     /// The tokens.
-    pub(crate) ids: Vec<u32>,
+    ids: Vec<u32>,
     /// Where pictures stand, in order.
-    pub(crate) media: Vec<(Range<usize>, MediaKey)>,
+    media: Vec<(Range<usize>, MediaKey)>,
 }
 
 impl Sequence {
@@ -27,6 +27,19 @@ impl Sequence {
                 .map(|media| (media.positions.clone(), media_key(media)))
                 .collect(),
         }
+    }
+
+    /// The same with the tokens of an answer after the prompt's.
+    pub(crate) fn extended(self, ids: &[u32]) -> Self {
+        Self {
+            ids: ids.to_vec(),
+            ..self
+        }
+    }
+
+    /// The keys of the pictures, in order.
+    pub(crate) fn media_keys(&self) -> impl Iterator<Item = &MediaKey> {
+        self.media.iter().map(|(_, key)| key)
     }
 
     /// Tokens at the beginning that stand for the same in both.

@@ -123,9 +123,9 @@ impl Drop for Stream<'_> {
         if let Some(sequence) = self.sequence.take()
             && !self.failed
         {
-            let ids = self.ids().to_vec();
+            let sequence = sequence.extended(self.ids());
             let cache = self.take_cache();
-            self.plm.keep(Sequence { ids, ..sequence }, cache);
+            self.plm.keep(sequence, cache);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::activation::gelu;
 use crate::format::Format;
 use crate::lanes::{Lanes, Level, Task, run};
-use crate::threads::{Shared, for_each};
+use crate::threads::{Shared, for_each, num_threads};
 
 /// Bytes of weights that a thread takes at a time.
 const PIECE_BYTES: usize = 64 << 10;
@@ -23,12 +23,11 @@ struct Piece<'a> {
 /// Computes products of `rows` rows of activations, `ldx` apart.
 pub(super) fn products(level: Level, x: &[f32], ldx: usize, rows: usize, list: &mut [Product<'_>]) {
     let outputs: Vec<Shared<f32>> = list.iter_mut().map(|p| Shared(p.y.as_mut_ptr())).collect();
-    let threads = rayon::current_num_threads();
     let mut pieces = Vec::new();
     for (index, product) in list.iter().enumerate() {
         let (count, bytes) = (product.matrix.rows(), product.matrix.num_bytes());
         // Small products are cut finer, for all threads to have some.
-        let num = (bytes / PIECE_BYTES).max(1).next_multiple_of(threads);
+        let num = (bytes / PIECE_BYTES).max(1).next_multiple_of(num_threads());
         let step = count.div_ceil(num).max(1).next_multiple_of(4);
         pieces.extend((0..count).step_by(step).map(|start| Piece {
             outputs: start..(start + step).min(count),

@@ -12,7 +12,7 @@ use crate::format::Format;
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::scratch::{Aligned, with_scratch};
 use crate::threads::{Shared, for_each, num_threads};
-use crate::tile::tiles;
+use crate::tile::{Shape, tiles};
 
 /// Inputs of a panel: two vectors of rows by so many inputs stay in the first-level cache.
 const DEPTH: usize = 192;
@@ -202,10 +202,18 @@ impl<F: Format> Task for ManyRows<'_, F> {
                 let next = a.wrapping_add(group * depth);
                 let c = self.sums.as_mut_ptr().add(first * OUTPUTS);
                 let (count, b) = (self.piece.count, self.weights.as_ptr());
-                if self.padded - first >= group {
-                    tiles::<L, 2>(count, depth, a, b, DEPTH, 1, c, group, start > 0, next);
+                let width = group.min(self.padded - first);
+                let shape = Shape {
+                    depth,
+                    os: DEPTH,
+                    ks: 1,
+                    ldc: width,
+                    add: start > 0,
+                };
+                if width == group {
+                    tiles::<L, 2>(count, shape, a, b, c, next);
                 } else {
-                    tiles::<L, 1>(count, depth, a, b, DEPTH, 1, c, L::N, start > 0, next);
+                    tiles::<L, 1>(count, shape, a, b, c, next);
                 }
             }
         }

@@ -270,16 +270,18 @@ impl Loader<'_> {
         let (device, share) = (self.load.device, self.load.share);
         if let Some(format) = stored_format(self.weights, name) {
             let names = [codes_name(name), scales_name(name)];
-            names.iter().for_each(|name| self.count(name));
-            let [codes, scales] = names.map(|name| self.weights.stored(&name, share));
+            let [codes, scales] = names
+                .each_ref()
+                .map(|name| self.weights.stored(name, share));
             let blocks = Blocks::from_data(codes?, scales?, dims[1], format, device);
+            names.iter().for_each(|name| self.count(name));
             return Ok(Weight::Blocks(blocks));
         }
-        self.count(name);
         if let Some(format) = self.load.quantize {
             let format = matrix_format(name, format);
             let Rounded { codes, scales } = quantize(self.weights, name, format)?;
             let blocks = Blocks::from_data(codes, scales, dims[1], format, device);
+            self.count(name);
             return Ok(Weight::Blocks(blocks));
         }
         let stored = self.weights.dtype(name).unwrap_or(DType::F32);
@@ -289,6 +291,7 @@ impl Loader<'_> {
             false => self.weights.read(name, dtype)?,
         };
         let tensor = Tensor::from_data(data, (device, dtype));
+        self.count(name);
         Ok(Weight::Float(Param::initialized(ParamId::new(), tensor)))
     }
 

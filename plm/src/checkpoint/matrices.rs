@@ -113,7 +113,7 @@ pub(crate) fn scales_name(matrix: &str) -> String {
     format!("{matrix}.scales")
 }
 
-/// The format of a matrix of `columns` inputs that the files hold in blocks, by its codes.
+/// The format of a matrix that the files hold in blocks, by the type of its codes.
 pub(crate) fn stored_format(weights: &Weights, matrix: &str) -> Option<BlockFormat> {
     match weights.dtype_name(&codes_name(matrix)).as_str() {
         "I8" => Some(BlockFormat::Q8),
