@@ -7,6 +7,7 @@ use half::f16;
 
 use crate::lanes::{self, Lanes};
 use crate::matrix::BLOCK;
+use crate::rounding::{round_block, store_block};
 
 /// Rows of weights in one format.
 pub(crate) trait Format: Copy {
@@ -32,6 +33,16 @@ pub(crate) trait Format: Copy {
         end: usize,
         out: *mut f32,
     );
+
+    /// Writes a block of a row as 16-bit integers, weights `i` and `i + BLOCK / 2` as the halves of
+    /// a word; returns their scale.
+    unsafe fn integers<L: Lanes>(
+        self,
+        row: usize,
+        columns: usize,
+        block: usize,
+        out: *mut i32,
+    ) -> f32;
 }
 
 /// Bytes that weights are fetched ahead of their use.
@@ -155,6 +166,30 @@ impl<T: Float> Format for Dense<T> {
         for k in k..end {
             *out.add(k - start) = T::scalar(weights.add(k));
         }
+    }
+
+    #[inline(always)]
+    unsafe fn integers<L: Lanes>(
+        self,
+        row: usize,
+        columns: usize,
+        block: usize,
+        out: *mut i32,
+    ) -> f32 {
+        let (start, end) = (block * BLOCK, (block + 1) * BLOCK);
+        let mut values = [L::splat(0.0); BLOCK / 4];
+        if end <= columns {
+            for v in 0..BLOCK / L::N {
+                values[v] = T::load::<L>(self.0.add(row * columns + start + v * L::N));
+            }
+        } else {
+            let mut last = [0.0f32; BLOCK];
+            self.expand::<L>(row, columns, start, columns, last.as_mut_ptr());
+            for v in 0..BLOCK / L::N {
+                values[v] = L::load(last.as_ptr().add(v * L::N));
+            }
+        }
+        round_block::<L>(&mut values, out)
     }
 }
 
@@ -326,5 +361,20 @@ impl<C: Codes> Format for Blocks<C> {
                 );
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn integers<L: Lanes>(
+        self,
+        row: usize,
+        columns: usize,
+        block: usize,
+        out: *mut i32,
+    ) -> f32 {
+        let at = row * columns.div_ceil(BLOCK) + block;
+        let mut codes = [L::splat(0.0); BLOCK / 4];
+        C::load::<L>(self.codes.add(at * C::BYTES), &mut codes);
+        store_block::<L>(&codes, out);
+        (*self.scales.add(at)).to_f32()
     }
 }

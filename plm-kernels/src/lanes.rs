@@ -27,6 +27,9 @@ pub(crate) trait Lanes: Copy + 'static {
     const TILE: usize;
     /// The vector.
     type V: Copy;
+    /// A vector of `N` words: pairs of 16-bit integers, the first in the low half, or 32-bit
+    /// integers.
+    type I: Copy;
 
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
@@ -39,12 +42,15 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn sqrt(v: Self::V) -> Self::V;
     /// To the nearest integer, ties to even.
     unsafe fn round(v: Self::V) -> Self::V;
     /// `2^v` for integers `v` in -126..=127.
     unsafe fn pow2(v: Self::V) -> Self::V;
     /// The sum of all numbers.
     unsafe fn sum(v: Self::V) -> f32;
+    /// The largest of all numbers.
+    unsafe fn largest(v: Self::V) -> f32;
     /// Turns the first `N` vectors, as rows of a square, into its columns.
     unsafe fn transpose(rows: &mut [Self::V; 16]);
     /// Widens bf16.
@@ -55,6 +61,15 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_i8(p: *const i8) -> Self::V;
     /// Converts the low and the high halves of `N` bytes, less 8 each.
     unsafe fn load_nibbles(p: *const u8) -> (Self::V, Self::V);
+    unsafe fn splat_pair(x: i32) -> Self::I;
+    unsafe fn load_pairs(p: *const i32) -> Self::I;
+    unsafe fn store_pairs(p: *mut i32, v: Self::I);
+    /// Rounds numbers, which fit 16 bits, to integers.
+    unsafe fn to_pairs(low: Self::V, high: Self::V) -> Self::I;
+    /// `a.low · b.low + a.high · b.high + c`, the pairs of `a` and `b` and the 32 bits of `c`.
+    unsafe fn dot(a: Self::I, b: Self::I, c: Self::I) -> Self::I;
+    /// Converts 32-bit integers.
+    unsafe fn to_float(v: Self::I) -> Self::V;
 }
 
 /// Asks for the cache line at `p`, which need not be memory of this process.
@@ -130,6 +145,18 @@ impl Level {
         *BEST.get_or_init(|| Self::available()[0])
     }
 
+    /// Whether this processor sums products of pairs of 16-bit integers in one instruction, and so
+    /// multiplies integers faster than f32.
+    pub(crate) fn has_dot(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avxvnni"),
+            _ => false,
+        }
+    }
+
     /// Numbers in a vector.
     pub(crate) fn lanes(self) -> usize {
         struct Count;
@@ -170,5 +197,17 @@ pub(crate) fn run<T: Task>(level: Level, task: T) -> T::Output {
             Level::Neon => neon::run(task),
             Level::Portable => task.run::<portable::Portable>(),
         }
+    }
+}
+
+/// Runs a task that is about [`Lanes::dot`], with the instruction for it where there is one.
+pub(crate) fn run_with_dot<T: Task>(level: Level, task: T) -> T::Output {
+    // SAFETY: the processor was asked for the instruction.
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 if level.has_dot() => unsafe { avx512::run_with_dot(task) },
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 if level.has_dot() => unsafe { avx2::run_with_dot(task) },
+        level => run(level, task),
     }
 }

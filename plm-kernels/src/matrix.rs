@@ -95,6 +95,11 @@ impl<'a> Matrix<'a> {
         self.weights
     }
 
+    /// Whether the weights are quantised in blocks.
+    pub(crate) fn is_blocks(&self) -> bool {
+        matches!(self.weights, Weights::Q8 { .. } | Weights::Q4 { .. })
+    }
+
     /// Inputs that a row is filled up to.
     pub(crate) fn padded_columns(&self) -> usize {
         match self.weights {

@@ -11,10 +11,16 @@ pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {
     task.run::<Avx2>()
 }
 
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) unsafe fn run_with_dot<T: Task>(task: T) -> T::Output {
+    task.run::<Avx2>()
+}
+
 impl Lanes for Avx2 {
     const N: usize = 8;
     const TILE: usize = 6;
     type V = __m256;
+    type I = __m256i;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
@@ -57,6 +63,10 @@ impl Lanes for Avx2 {
         _mm256_fmadd_ps(a, b, c)
     }
     #[inline(always)]
+    unsafe fn sqrt(v: __m256) -> __m256 {
+        _mm256_sqrt_ps(v)
+    }
+    #[inline(always)]
     unsafe fn round(v: __m256) -> __m256 {
         _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v)
     }
@@ -70,6 +80,12 @@ impl Lanes for Avx2 {
         let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
         let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+    #[inline(always)]
+    unsafe fn largest(v: __m256) -> f32 {
+        let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
     }
     #[inline(always)]
     unsafe fn transpose(rows: &mut [__m256; 16]) {
@@ -114,5 +130,30 @@ impl Lanes for Avx2 {
             _mm256_cvtepi32_ps(_mm256_sub_epi32(low, eight)),
             _mm256_cvtepi32_ps(_mm256_sub_epi32(high, eight)),
         )
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(x: i32) -> __m256i {
+        _mm256_set1_epi32(x)
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(p: *const i32) -> __m256i {
+        _mm256_loadu_si256(p.cast())
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut i32, v: __m256i) {
+        _mm256_storeu_si256(p.cast(), v)
+    }
+    #[inline(always)]
+    unsafe fn to_pairs(low: __m256, high: __m256) -> __m256i {
+        let high = _mm256_slli_epi32::<16>(_mm256_cvtps_epi32(high));
+        _mm256_blend_epi16::<0xaa>(_mm256_cvtps_epi32(low), high)
+    }
+    #[inline(always)]
+    unsafe fn dot(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
+        _mm256_dpwssd_avx_epi32(c, a, b)
+    }
+    #[inline(always)]
+    unsafe fn to_float(v: __m256i) -> __m256 {
+        _mm256_cvtepi32_ps(v)
     }
 }

@@ -11,10 +11,16 @@ pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {
     task.run::<Avx512>()
 }
 
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c,avx512vnni")]
+pub(super) unsafe fn run_with_dot<T: Task>(task: T) -> T::Output {
+    task.run::<Avx512>()
+}
+
 impl Lanes for Avx512 {
     const N: usize = 16;
     const TILE: usize = 12;
     type V = __m512;
+    type I = __m512i;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
@@ -57,6 +63,10 @@ impl Lanes for Avx512 {
         _mm512_fmadd_ps(a, b, c)
     }
     #[inline(always)]
+    unsafe fn sqrt(v: __m512) -> __m512 {
+        _mm512_sqrt_ps(v)
+    }
+    #[inline(always)]
     unsafe fn round(v: __m512) -> __m512 {
         _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v)
     }
@@ -68,6 +78,10 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn sum(v: __m512) -> f32 {
         _mm512_reduce_add_ps(v)
+    }
+    #[inline(always)]
+    unsafe fn largest(v: __m512) -> f32 {
+        _mm512_reduce_max_ps(v)
     }
     #[inline(always)]
     unsafe fn transpose(rows: &mut [__m512; 16]) {
@@ -124,5 +138,30 @@ impl Lanes for Avx512 {
             _mm512_permutexvar_ps(bytes, values),
             _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(bytes), values),
         )
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(x: i32) -> __m512i {
+        _mm512_set1_epi32(x)
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(p: *const i32) -> __m512i {
+        _mm512_loadu_si512(p.cast())
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut i32, v: __m512i) {
+        _mm512_storeu_si512(p.cast(), v)
+    }
+    #[inline(always)]
+    unsafe fn to_pairs(low: __m512, high: __m512) -> __m512i {
+        let high = _mm512_slli_epi32::<16>(_mm512_cvtps_epi32(high));
+        _mm512_mask_blend_epi16(0xaaaa_aaaa, _mm512_cvtps_epi32(low), high)
+    }
+    #[inline(always)]
+    unsafe fn dot(a: __m512i, b: __m512i, c: __m512i) -> __m512i {
+        _mm512_dpwssd_epi32(c, a, b)
+    }
+    #[inline(always)]
+    unsafe fn to_float(v: __m512i) -> __m512 {
+        _mm512_cvtepi32_ps(v)
     }
 }

@@ -17,6 +17,7 @@ impl Lanes for Neon {
     const N: usize = 4;
     const TILE: usize = 12;
     type V = float32x4_t;
+    type I = int32x4_t;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> float32x4_t {
@@ -59,6 +60,10 @@ impl Lanes for Neon {
         vfmaq_f32(c, a, b)
     }
     #[inline(always)]
+    unsafe fn sqrt(v: float32x4_t) -> float32x4_t {
+        vsqrtq_f32(v)
+    }
+    #[inline(always)]
     unsafe fn round(v: float32x4_t) -> float32x4_t {
         vrndnq_f32(v)
     }
@@ -70,6 +75,10 @@ impl Lanes for Neon {
     #[inline(always)]
     unsafe fn sum(v: float32x4_t) -> f32 {
         vaddvq_f32(v)
+    }
+    #[inline(always)]
+    unsafe fn largest(v: float32x4_t) -> f32 {
+        vmaxnmvq_f32(v)
     }
     #[inline(always)]
     unsafe fn transpose(rows: &mut [float32x4_t; 16]) {
@@ -107,5 +116,32 @@ impl Lanes for Neon {
             vsubq_f32(vcvtq_f32_u32(vandq_u32(bytes, vdupq_n_u32(15))), eight),
             vsubq_f32(vcvtq_f32_u32(vshrq_n_u32::<4>(bytes)), eight),
         )
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(x: i32) -> int32x4_t {
+        vdupq_n_s32(x)
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(p: *const i32) -> int32x4_t {
+        vld1q_s32(p)
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut i32, v: int32x4_t) {
+        vst1q_s32(p, v)
+    }
+    #[inline(always)]
+    unsafe fn to_pairs(low: float32x4_t, high: float32x4_t) -> int32x4_t {
+        // Shifts the high integers into the low ones' upper halves.
+        vsliq_n_s32::<16>(vcvtnq_s32_f32(low), vcvtnq_s32_f32(high))
+    }
+    #[inline(always)]
+    unsafe fn dot(a: int32x4_t, b: int32x4_t, c: int32x4_t) -> int32x4_t {
+        let low = |x| vshrq_n_s32::<16>(vshlq_n_s32::<16>(x));
+        let high = |x| vshrq_n_s32::<16>(x);
+        vmlaq_s32(vmlaq_s32(c, low(a), low(b)), high(a), high(b))
+    }
+    #[inline(always)]
+    unsafe fn to_float(v: int32x4_t) -> float32x4_t {
+        vcvtq_f32_s32(v)
     }
 }

@@ -15,6 +15,7 @@ impl Lanes for Portable {
     const N: usize = 8;
     const TILE: usize = 4;
     type V = [f32; 8];
+    type I = [i32; 8];
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> [f32; 8] {
@@ -58,6 +59,10 @@ impl Lanes for Portable {
         map(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]
+    unsafe fn sqrt(v: [f32; 8]) -> [f32; 8] {
+        map(|i| v[i].sqrt())
+    }
+    #[inline(always)]
     unsafe fn round(v: [f32; 8]) -> [f32; 8] {
         // Adding and taking away 1.5 · 2²³ leaves the nearest integer of a small number.
         const SHIFT: f32 = 12_582_912.0;
@@ -70,6 +75,10 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn sum(v: [f32; 8]) -> f32 {
         v.iter().sum()
+    }
+    #[inline(always)]
+    unsafe fn largest(v: [f32; 8]) -> f32 {
+        v.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
     #[inline(always)]
     unsafe fn transpose(rows: &mut [[f32; 8]; 16]) {
@@ -103,5 +112,31 @@ impl Lanes for Portable {
             map(|i| f32::from(bytes[i] & 15) - 8.0),
             map(|i| f32::from(bytes[i] >> 4) - 8.0),
         )
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(x: i32) -> [i32; 8] {
+        [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(p: *const i32) -> [i32; 8] {
+        p.cast::<[i32; 8]>().read_unaligned()
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut i32, v: [i32; 8]) {
+        p.cast::<[i32; 8]>().write_unaligned(v)
+    }
+    #[inline(always)]
+    unsafe fn to_pairs(low: [f32; 8], high: [f32; 8]) -> [i32; 8] {
+        let (low, high) = (Self::round(low), Self::round(high));
+        std::array::from_fn(|i| (low[i] as i32 & 0xffff) | ((high[i] as i32) << 16))
+    }
+    #[inline(always)]
+    unsafe fn dot(a: [i32; 8], b: [i32; 8], c: [i32; 8]) -> [i32; 8] {
+        let low = |x: i32| i32::from(x as i16);
+        std::array::from_fn(|i| c[i] + low(a[i]) * low(b[i]) + (a[i] >> 16) * (b[i] >> 16))
+    }
+    #[inline(always)]
+    unsafe fn to_float(v: [i32; 8]) -> [f32; 8] {
+        map(|i| v[i] as f32)
     }
 }

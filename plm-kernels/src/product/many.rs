@@ -1,21 +1,25 @@
-//! Many rows of activations: panels of weights are widened to f32 and multiplied from the cache.
+//! Many rows of activations: panels of weights are widened and multiplied from the cache.
 //!
 //! Vectors run along the rows of activations, which are packed so that their neighbours stand
 //! together; a weight is one number that is spread over a vector. So a row of weights is widened as
-//! it is stored, in whatever format, and nothing of it is transposed.
+//! it is stored, in whatever format, and nothing of it is transposed. Panels are multiplied in f32
+//! ([`floats`]) or, where a processor is faster so, as integers of 16 bits ([`integers`]).
+
+mod floats;
+mod integers;
 
 use super::{
     Activation, Blocks, Bytes, Dense, Nibbles, PhantomData, Product, Weights, with_format,
 };
 use crate::activation::gelu_lanes;
 use crate::format::Format;
-use crate::lanes::{Lanes, Level, Task, run};
+use crate::lanes::{Lanes, Level, Task};
+use crate::matrix::Matrix;
 use crate::scratch::{Aligned, with_scratch};
 use crate::threads::{Shared, for_each, num_threads};
-use crate::tile::{Shape, tiles};
 
-/// Inputs of a panel: two vectors of rows by so many inputs stay in the first-level cache.
-const DEPTH: usize = 192;
+pub(super) use floats::Floats;
+pub(super) use integers::Integers;
 
 /// Outputs of a panel, a multiple of every tile: its weights stay in the second-level cache.
 const OUTPUTS: usize = 96;
@@ -26,6 +30,92 @@ const TILE: usize = 12;
 /// Rows that go through the panels together; it bounds the working memory.
 const ROWS: usize = 1088;
 
+/// How activations and weights are written side by side, and multiplied.
+pub(super) trait Arithmetic: Copy + Sync {
+    /// Inputs of a panel: two vectors of rows by so many inputs stay in the first-level cache.
+    const DEPTH: usize;
+
+    /// Runs a task of this arithmetic.
+    fn run<T: Task>(level: Level, task: T) -> T::Output;
+
+    /// Inputs that rows of so many are filled up to.
+    fn padded(columns: usize) -> usize;
+
+    /// Words of 32 bits that so many inputs of a row take.
+    fn words(inputs: usize) -> usize;
+
+    /// Packs `depth` inputs from `start` on of the rows of a vector, whose words go to `out` and
+    /// then each `width` words further.
+    unsafe fn pack<L: Lanes>(
+        self,
+        x: Rows,
+        start: usize,
+        depth: usize,
+        out: *mut f32,
+        width: usize,
+    );
+
+    /// Widens the inputs of a row of weights from `start` on, a panel's depth of them.
+    unsafe fn expand<L: Lanes, F: Format>(
+        format: F,
+        matrix: &Matrix<'_>,
+        row: usize,
+        start: usize,
+        out: *mut f32,
+    );
+
+    /// Multiplies a group of `V` vectors of rows with the outputs of a panel; what stands at
+    /// `ahead` is fetched meanwhile.
+    unsafe fn multiply<L: Lanes, const V: usize>(
+        panel: Panel,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+        ahead: *const f32,
+    );
+}
+
+/// Rows of activations that make a vector.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    /// The first of them.
+    x: *const f32,
+    /// How many there are; the others of the vector are zeros.
+    count: usize,
+    columns: usize,
+}
+
+impl Rows {
+    /// The inputs of a square of `L::N` rows and inputs from `k` on, inputs by rows.
+    #[inline(always)]
+    unsafe fn square<L: Lanes>(self, k: usize) -> [L::V; 16] {
+        let mut square = [L::splat(0.0); 16];
+        let there = self.columns.saturating_sub(k).min(L::N);
+        for i in 0..self.count {
+            let row = self.x.add(i * self.columns + k);
+            square[i] = if there == L::N {
+                L::load(row)
+            } else {
+                let mut end = [0.0; 16];
+                std::ptr::copy_nonoverlapping(row, end.as_mut_ptr(), there);
+                L::load(end.as_ptr())
+            };
+        }
+        L::transpose(&mut square);
+        square
+    }
+}
+
+/// What is multiplied at a time.
+#[derive(Clone, Copy)]
+pub(super) struct Panel {
+    outputs: usize,
+    /// Inputs.
+    depth: usize,
+    /// Whether the products are added to what there is.
+    add: bool,
+}
+
 /// Some outputs of one product.
 struct Piece {
     product: usize,
@@ -34,7 +124,8 @@ struct Piece {
 }
 
 /// Computes products of many rows of activations.
-pub(super) fn products(
+pub(super) fn products<A: Arithmetic>(
+    arithmetic: A,
     level: Level,
     x: &[f32],
     rows: usize,
@@ -62,8 +153,8 @@ pub(super) fn products(
         let rows = ROWS.min(rows - start);
         let padded = rows.next_multiple_of(lanes);
         let x = &x[start * columns..][..rows * columns];
-        let packed = packed.room(padded * columns);
-        pack(level, x, rows, columns, padded, packed);
+        let packed = packed.room(padded * A::words(A::padded(columns)));
+        pack(arithmetic, level, x, rows, columns, padded, packed);
         let packed = &*packed;
         for_each(pieces.len(), |i| {
             let piece = &pieces[i];
@@ -73,8 +164,9 @@ pub(super) fn products(
                     .get()
                     .wrapping_add(start * product.matrix.rows()),
             );
-            with_scratch(OUTPUTS * (DEPTH + padded), |scratch| {
-                let (weights, sums) = scratch.split_at_mut(OUTPUTS * DEPTH);
+            let words = A::words(A::DEPTH);
+            with_scratch(OUTPUTS * (words + padded), |scratch| {
+                let (weights, sums) = scratch.split_at_mut(OUTPUTS * words);
                 with_format!(product.matrix, |format| {
                     let task = ManyRows {
                         format,
@@ -86,17 +178,26 @@ pub(super) fn products(
                         weights,
                         sums,
                         y,
+                        arithmetic: PhantomData::<A>,
                     };
-                    run(level, task)
+                    A::run(level, task)
                 });
             });
         });
     }
 }
 
-/// Packs activations `[rows, columns]`: stretches of [`DEPTH`] inputs; in each, groups of two
-/// vectors of rows (the last may be of one); in a group, the rows' numbers of one input together.
-fn pack(level: Level, x: &[f32], rows: usize, columns: usize, padded: usize, packed: &mut [f32]) {
+/// Packs activations `[rows, columns]`: stretches of a panel's depth of inputs; in each, groups of
+/// two vectors of rows (the last may be of one); in a group, the rows' words of one input together.
+fn pack<A: Arithmetic>(
+    arithmetic: A,
+    level: Level,
+    x: &[f32],
+    rows: usize,
+    columns: usize,
+    padded: usize,
+    packed: &mut [f32],
+) {
     let group = 2 * level.lanes();
     let out = Shared(packed.as_mut_ptr());
     for_each(padded.div_ceil(group), |g| {
@@ -108,13 +209,14 @@ fn pack(level: Level, x: &[f32], rows: usize, columns: usize, padded: usize, pac
             first,
             padded,
             out,
+            arithmetic,
         };
-        run(level, task);
+        A::run(level, task);
     });
 }
 
 /// One group of rows to pack.
-struct Pack<'a> {
+struct Pack<'a, A> {
     /// From the group's first row on.
     x: &'a [f32],
     /// Rows that there are from there on.
@@ -123,48 +225,34 @@ struct Pack<'a> {
     first: usize,
     padded: usize,
     out: Shared<f32>,
+    arithmetic: A,
 }
 
-impl Task for Pack<'_> {
+impl<A: Arithmetic> Task for Pack<'_, A> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let width = (2 * L::N).min(self.padded - self.first);
-        for start in (0..self.columns).step_by(DEPTH) {
-            let depth = DEPTH.min(self.columns - start);
+        let inputs = A::padded(self.columns);
+        for start in (0..inputs).step_by(A::DEPTH) {
+            let depth = A::DEPTH.min(inputs - start);
             // Each group writes its own part of each stretch.
-            let part = self.out.get().add(start * self.padded + self.first * depth);
+            let part = A::words(start) * self.padded + self.first * A::words(depth);
             for lane in (0..width).step_by(L::N) {
-                let there = self.rows.saturating_sub(lane).min(L::N);
-                let row = |i: usize| {
-                    self.x
-                        .as_ptr()
-                        .wrapping_add((lane + i) * self.columns + start)
+                let rows = Rows {
+                    x: self.x.as_ptr().wrapping_add(lane * self.columns),
+                    count: self.rows.saturating_sub(lane).min(L::N),
+                    columns: self.columns,
                 };
-                let whole = depth / L::N * L::N;
-                for k in (0..whole).step_by(L::N) {
-                    let mut square = [L::splat(0.0); 16];
-                    for i in 0..there {
-                        square[i] = L::load(row(i).add(k));
-                    }
-                    L::transpose(&mut square);
-                    for i in 0..L::N {
-                        L::store(part.add((k + i) * width + lane), square[i]);
-                    }
-                }
-                for k in whole..depth {
-                    for i in 0..L::N {
-                        let value = if i < there { *row(i).add(k) } else { 0.0 };
-                        *part.add(k * width + lane + i) = value;
-                    }
-                }
+                let out = self.out.get().add(part + lane);
+                self.arithmetic.pack::<L>(rows, start, depth, out, width);
             }
         }
     }
 }
 
-struct ManyRows<'a, F> {
+struct ManyRows<'a, F, A> {
     format: F,
     product: &'a Product<'a>,
     piece: &'a Piece,
@@ -175,45 +263,42 @@ struct ManyRows<'a, F> {
     /// Group by group of rows, `[outputs, rows of the group]`.
     sums: &'a mut [f32],
     y: Shared<f32>,
+    arithmetic: PhantomData<A>,
 }
 
-impl<F: Format> Task for ManyRows<'_, F> {
+impl<F: Format, A: Arithmetic> Task for ManyRows<'_, F, A> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let columns = self.product.matrix.columns();
-        let padded_columns = self.product.matrix.padded_columns();
+        let matrix = &self.product.matrix;
+        let inputs = A::padded(matrix.columns());
         let group = 2 * L::N;
-        for start in (0..columns).step_by(DEPTH) {
-            let depth = DEPTH.min(columns - start);
-            let end = (start + DEPTH).min(padded_columns);
+        for start in (0..inputs).step_by(A::DEPTH) {
+            let depth = A::DEPTH.min(inputs - start);
             for o in 0..self.piece.count {
                 let row = self.piece.first + o;
-                let out = self.weights.as_mut_ptr().add(o * DEPTH);
-                self.format.expand::<L>(row, columns, start, end, out);
+                let out = self.weights.as_mut_ptr().add(o * A::words(A::DEPTH));
+                A::expand::<L, F>(self.format, matrix, row, start, out);
                 // What is expanded next is far from here; it comes meanwhile.
-                let next = end..(end + DEPTH).min(padded_columns);
-                self.format.fetch(row, columns, next);
+                let next = start + depth..(start + depth + A::DEPTH).min(matrix.padded_columns());
+                self.format.fetch(row, matrix.columns(), next);
             }
-            let stretch = self.packed.as_ptr().add(start * self.padded);
+            let stretch = self.packed.as_ptr().add(A::words(start) * self.padded);
+            let panel = Panel {
+                outputs: self.piece.count,
+                depth,
+                add: start > 0,
+            };
             for first in (0..self.padded).step_by(group) {
-                let a = stretch.add(first * depth);
-                let next = a.wrapping_add(group * depth);
+                let a = stretch.add(first * A::words(depth));
+                let next = a.wrapping_add(group * A::words(depth));
+                let b = self.weights.as_ptr();
                 let c = self.sums.as_mut_ptr().add(first * OUTPUTS);
-                let (count, b) = (self.piece.count, self.weights.as_ptr());
-                let width = group.min(self.padded - first);
-                let shape = Shape {
-                    depth,
-                    os: DEPTH,
-                    ks: 1,
-                    ldc: width,
-                    add: start > 0,
-                };
-                if width == group {
-                    tiles::<L, 2>(count, shape, a, b, c, next);
+                if self.padded - first >= group {
+                    A::multiply::<L, 2>(panel, a, b, c, next);
                 } else {
-                    tiles::<L, 1>(count, shape, a, b, c, next);
+                    A::multiply::<L, 1>(panel, a, b, c, next);
                 }
             }
         }
@@ -221,7 +306,7 @@ impl<F: Format> Task for ManyRows<'_, F> {
     }
 }
 
-impl<F: Format> ManyRows<'_, F> {
+impl<F: Format, A: Arithmetic> ManyRows<'_, F, A> {
     /// Adds biases, applies the activation and writes the sums where they belong, transposed.
     #[inline(always)]
     unsafe fn finish<L: Lanes>(&self) {

@@ -69,46 +69,114 @@ fn numbers(count: usize, seed: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The product by its definition, in f64, and the size of its terms.
-fn reference(x: &[f32], rows: usize, matrix: &Matrix<'_>, bias: &[f32]) -> Vec<(f64, f64)> {
-    let (outputs, columns) = (matrix.rows(), matrix.columns());
-    let mut weights = vec![0.0; columns];
-    let mut y = vec![(0.0, 0.0); rows * outputs];
-    for o in 0..outputs {
-        expand_row(matrix, o, &mut weights);
-        for r in 0..rows {
-            let terms = x[r * columns..][..columns].iter().zip(&weights);
-            let terms = terms.map(|(&x, &w)| f64::from(x) * f64::from(w));
-            let (sum, size) = terms.fold((0.0, 0.0), |(a, b), t| (a + t, b + t.abs()));
-            y[r * outputs + o] = (sum + f64::from(bias[o]), size + 1.0);
-        }
-    }
-    y
+/// Rows of numbers.
+type Table = Vec<Vec<f32>>;
+
+fn weights(matrix: &Matrix<'_>) -> Table {
+    (0..matrix.rows())
+        .map(|row| {
+            let mut weights = vec![0.0; matrix.columns()];
+            expand_row(matrix, row, &mut weights);
+            weights
+        })
+        .collect()
+}
+
+/// The numbers that integers of 16 bits with a scale for each block stand for.
+fn rounded(table: &Table, longest: f32) -> Table {
+    let round = |block: &[f32]| {
+        let largest = block.iter().fold(1e-30f32, |m, x| m.max(x.abs()));
+        let factor = 32_767.0 / largest;
+        let length = block.iter().map(|x| (x * factor).powi(2)).sum::<f32>();
+        let factor = factor / (length.sqrt() / longest).max(1.0);
+        let round = |x: &f32| (x * factor).round_ties_even() / factor;
+        block.iter().map(round).collect::<Vec<_>>()
+    };
+    let row = |row: &Vec<f32>| row.chunks(BLOCK).flat_map(round).collect();
+    table.iter().map(row).collect()
+}
+
+/// Products by their definition, in f64, and the sizes of their terms.
+fn reference(x: &Table, weights: &Table, bias: &[f32]) -> Vec<(f64, f64)> {
+    let product = |x: &[f32], w: &[f32], bias: f32| {
+        let terms = x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w));
+        terms.fold((f64::from(bias), 1.0), |(a, b), t| (a + t, b + t.abs()))
+    };
+    let rows = x.iter().flat_map(|x| {
+        let outputs = weights.iter().zip(bias);
+        outputs.map(|(w, &bias)| product(x, w, bias))
+    });
+    rows.collect()
+}
+
+/// A way to compute products.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Floats,
+    Integers,
+    Chosen(Precision),
 }
 
 fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
     let formats = Formats::new(outputs, columns, scale);
     let (x, bias) = (numbers(rows * columns, 2), numbers(outputs, 3));
-    let levels = Level::available().into_iter();
-    let matrices = formats.matrices();
-    for (level, matrix) in levels.flat_map(|level| matrices.iter().map(move |m| (level, *m))) {
-        let (mut y, mut z) = (
-            vec![f32::NAN; rows * outputs],
-            vec![f32::NAN; rows * outputs],
-        );
-        let mut biased = Product::new(matrix, &mut y);
-        biased.bias = Some(&bias);
-        products_at(level, &x, rows, &mut [biased, Product::new(matrix, &mut z)]);
-        for (i, (expected, size)) in reference(&x, rows, &matrix, &bias).iter().enumerate() {
-            let bound = size * 3e-6;
-            let without = expected - f64::from(bias[i % outputs]);
-            assert!(
-                (f64::from(y[i]) - expected).abs() <= bound
-                    && (f64::from(z[i]) - without).abs() <= bound,
-                "{level:?}: {rows} rows, {outputs}x{columns}, {i}: {} {}, not {expected}",
-                y[i],
-                z[i],
-            );
+    let table: Table = x.chunks(columns).map(<[f32]>::to_vec).collect();
+    for matrix in formats.matrices() {
+        let weights = weights(&matrix);
+        let exact = reference(&table, &weights, &bias);
+        let integers = match matrix.is_blocks() {
+            true => reference(&rounded(&table, f32::INFINITY), &weights, &bias),
+            false => {
+                let [x, w] = [&table, &weights].map(|table| rounded(table, 46_336.0));
+                reference(&x, &w, &bias)
+            }
+        };
+        let precisions = [Precision::Highest, Precision::High];
+        let ways = [Way::Floats, Way::Integers]
+            .into_iter()
+            .chain(precisions.map(Way::Chosen));
+        for (way, level) in
+            ways.flat_map(|way| Level::available().into_iter().map(move |l| (way, l)))
+        {
+            let mut results = [(); 2].map(|()| vec![f32::NAN; rows * outputs]);
+            let [y, z] = &mut results;
+            let mut list = [Product::new(matrix, y), Product::new(matrix, z)];
+            list[0].bias = Some(&bias);
+            let mut packed = Aligned::default();
+            let in_integers = match way {
+                Way::Floats => {
+                    many::products(many::Floats, level, &x, rows, &mut list, &mut packed);
+                    false
+                }
+                Way::Integers => {
+                    let arithmetic = many::Integers::new(&list);
+                    many::products(arithmetic, level, &x, rows, &mut list, &mut packed);
+                    true
+                }
+                Way::Chosen(precision) => {
+                    list.iter_mut().for_each(|p| p.precision = precision);
+                    products_at(level, &x, rows, &mut list);
+                    let rounded = matrix.is_blocks() || precision == Precision::High;
+                    rows > FEW_ROWS && level.has_dot() && rounded
+                }
+            };
+            // Sums that a scale depends on may be rounded in another order, and then a number.
+            let (expected, tolerance) = match (in_integers, matrix.is_blocks()) {
+                (false, _) => (&exact, 3e-6),
+                (true, true) => (&integers, 3e-6),
+                (true, false) => (&integers, 3e-5),
+            };
+            for (i, (expected, size)) in expected.iter().enumerate() {
+                let without = expected - f64::from(bias[i % outputs]);
+                let off = [
+                    f64::from(results[0][i]) - expected,
+                    f64::from(results[1][i]) - without,
+                ];
+                assert!(
+                    off.iter().all(|off| off.abs() <= size * tolerance),
+                    "{way:?} {level:?}: {rows} rows, {outputs}x{columns}, {i}: {off:?} of {expected}",
+                );
+            }
         }
     }
 }
@@ -135,6 +203,41 @@ fn extreme_weights_stay_what_they_are() {
     for scale in [1e4, 1e-6, 0.0] {
         check(3, 20, 96, scale);
         check(17, 20, 96, scale);
+    }
+}
+
+#[test]
+fn integers_are_as_precise_as_they_are_said_to_be() {
+    let columns = 512;
+    let (x, w) = (numbers(64 * columns, 2), numbers(32 * columns, 1));
+    let table = |x: &[f32]| x.chunks(columns).map(<[f32]>::to_vec).collect::<Table>();
+    let expected = reference(&table(&x), &table(&w), &[0.0; 32]);
+    let mut y = vec![0.0; 64 * 32];
+    let mut list = [Product::new(
+        Matrix::new(32, columns, Weights::F32(&w)),
+        &mut y,
+    )];
+    let arithmetic = many::Integers::new(&list);
+    let mut packed = Aligned::default();
+    many::products(arithmetic, Level::best(), &x, 64, &mut list, &mut packed);
+    let squares = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
+    let off = squares(&mut y.iter().zip(&expected).map(|(&y, e)| f64::from(y) - e.0));
+    let off = (off / squares(&mut expected.iter().map(|e| e.0))).sqrt();
+    assert!(off < 1e-4, "{off}");
+}
+
+#[test]
+fn numbers_that_are_none_are_not_lost() {
+    for odd in [f32::NAN, f32::INFINITY] {
+        let (mut x, w) = (numbers(20 * 64, 2), numbers(8 * 64, 1));
+        x[3 * 64 + 40] = odd;
+        let mut y = vec![0.0; 20 * 8];
+        let mut list = [Product::new(Matrix::new(8, 64, Weights::F32(&w)), &mut y)];
+        list[0].precision = Precision::High;
+        products(&x, 20, &mut list);
+        for (row, y) in y.chunks(8).enumerate() {
+            assert!(y.iter().all(|y| y.is_finite() == (row != 3)), "{row} {y:?}");
+        }
     }
 }
 
