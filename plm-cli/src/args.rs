@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plm::{
-    BlockFormat, DEFAULT_MAX_NEW_TOKENS, DeviceChoice, ModelSize, Precision, Rules, VisionInputType,
+    BlockFormat, DEFAULT_MAX_NEW_TOKENS, DeviceChoice, MatmulPrecision, ModelSize, Precision,
+    Rules, VisionInputType,
 };
 use plm_processor::MAX_NUM_TILES;
 
@@ -90,6 +91,8 @@ pub(crate) struct RunArgs {
     /// Rounds the weights to blocks of 8 or 4 bits while loading, in place of --dtype.
     #[arg(long, value_enum, default_value_t = Quantize::None, conflicts_with = "dtype")]
     pub(crate) quantize: Quantize,
+    #[command(flatten)]
+    pub(crate) matmul: MatmulArgs,
     /// Copies weights into memory, where they would be mapped from their files otherwise; for
     /// files that may change while they are used.
     #[arg(long)]
@@ -114,6 +117,39 @@ impl Quantize {
             Self::Q4 => Some(BlockFormat::Q4),
         }
     }
+}
+
+/// How exactly matrices are multiplied.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct MatmulArgs {
+    /// How exactly prompts and pictures are multiplied with weights that are not in blocks: highest
+    /// (f32) or high (16-bit integers where the processor is faster so).
+    #[arg(long, value_enum, default_value_t = Matmul::Highest)]
+    matmul_precision: Matmul,
+}
+
+impl MatmulArgs {
+    pub(crate) fn precision(self) -> MatmulPrecision {
+        match self.matmul_precision {
+            Matmul::Highest => MatmulPrecision::Highest,
+            Matmul::High => MatmulPrecision::High,
+        }
+    }
+
+    /// The arguments that say it.
+    pub(crate) fn words(self) -> [&'static str; 2] {
+        let name = match self.matmul_precision {
+            Matmul::Highest => "highest",
+            Matmul::High => "high",
+        };
+        ["--matmul-precision", name]
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Matmul {
+    Highest,
+    High,
 }
 
 /// How pictures and videos become tiles.
@@ -413,6 +449,8 @@ pub(crate) struct BenchArgs {
     /// Formats of the weights to measure, with commas between them.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "bf16,q8,q4")]
     pub(crate) formats: Vec<BenchFormat>,
+    #[command(flatten)]
+    pub(crate) matmul: MatmulArgs,
     /// How often each figure is measured; medians are given.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) repeat: u16,

@@ -32,6 +32,7 @@ impl ModelRequest {
                 device: args.device,
                 precision: args.dtype,
                 quantize: args.quantize.format(),
+                matmul_precision: args.matmul.precision(),
                 copy_weights: args.copy_weights,
                 encoding,
                 ..LoadOptions::default()

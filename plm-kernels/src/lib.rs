@@ -1,7 +1,7 @@
 //! CPU kernels of PerceptionLM, over slices.
 //!
 //! Everything that costs time in the model is here: products of f32 activations with weights in
-//! f32, bf16, f16 or blocks of 8 or 4 bits ([`products`]), in f32 or 16-bit integers ([`Precision`]), attention that does not materialise its
+//! f32, bf16, f16 or blocks of 8 or 4 bits ([`products`]), in f32 or 16-bit integers ([`MatmulPrecision`]), attention that does not materialise its
 //! scores ([`attention`]), norms, rotary positions and activations. Each kernel is written once
 //! over a vector type and compiled for AVX-512, AVX2, NEON and plain Rust; the best that the
 //! processor has is chosen at run time ([`Level`]). Work is shared among rayon's threads.
@@ -42,6 +42,6 @@ pub use heads::{Heads, Pairs, Rotation, rotate, store_heads};
 pub use lanes::Level;
 pub use matrix::{BLOCK, Matrix, Weights};
 pub use norm::{Norm, add, normalize};
-pub use product::{Activation, Precision, Product, expand_row, products};
+pub use product::{Activation, MatmulPrecision, Product, expand_row, products};
 pub use quantize::{BlockFormat, quantize};
 pub use threads::{in_pool, num_threads};

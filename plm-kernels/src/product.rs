@@ -65,7 +65,7 @@ pub enum Activation {
 /// With quantised weights it is always [`High`](Self::High): their own rounding is a hundred times
 /// coarser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
+pub enum MatmulPrecision {
     /// In f32.
     #[default]
     Highest,
@@ -85,7 +85,7 @@ pub struct Product<'a> {
     /// Applied at the end.
     pub activation: Activation,
     /// How exactly it is computed.
-    pub precision: Precision,
+    pub precision: MatmulPrecision,
     /// The result, `[rows, outputs]`.
     pub y: &'a mut [f32],
 }
@@ -97,7 +97,7 @@ impl<'a> Product<'a> {
             matrix,
             bias: None,
             activation: Activation::None,
-            precision: Precision::Highest,
+            precision: MatmulPrecision::Highest,
             y,
         }
     }
@@ -148,7 +148,8 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
         }
         few::products(level, filled, ldx, rows, list);
     } else {
-        let rounded = |p: &Product<'_>| p.matrix.is_blocks() || p.precision == Precision::High;
+        let rounded =
+            |p: &Product<'_>| p.matrix.is_blocks() || p.precision == MatmulPrecision::High;
         if level.has_dot() && list.iter().all(rounded) {
             let arithmetic = many::Integers::new(list);
             many::products(arithmetic, level, x, rows, list, &mut packed);

@@ -75,7 +75,8 @@ pub(crate) unsafe fn round_block<L: Lanes>(values: &mut [L::V; BLOCK / 4], out: 
     for &value in &values[..BLOCK / L::N] {
         largest = L::max(largest, L::max(value, L::sub(zero, value)));
     }
-    let mut factor = LARGEST / L::largest(largest).max(SMALLEST);
+    let largest = L::largest(largest).max(SMALLEST);
+    let (mut factor, mut scale) = (LARGEST / largest, largest / LARGEST);
     let mut squares = zero;
     for &value in &values[..BLOCK / L::N] {
         let value = L::mul(value, L::splat(factor));
@@ -88,12 +89,13 @@ pub(crate) unsafe fn round_block<L: Lanes>(values: &mut [L::V; BLOCK / 4], out: 
         Some(Ordering::Less | Ordering::Equal)
     ) {
         factor /= excess;
+        scale *= excess;
     }
     for value in &mut values[..BLOCK / L::N] {
         *value = L::mul(*value, L::splat(factor));
     }
     store_block::<L>(values, out);
-    1.0 / factor
+    scale
 }
 
 /// Writes a block of integers, `L::N` in each of the first vectors.

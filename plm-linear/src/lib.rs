@@ -27,6 +27,7 @@ mod weight;
 
 pub use blocks::{BlockFormat, Blocks};
 pub use linear::{Linear, LinearConfig, forward_each};
+pub use plm_kernels::MatmulPrecision;
 pub use product::linear;
 pub use residual::residual;
 pub use weight::Weight;

@@ -1,7 +1,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use plm_kernels::{Activation, Matrix};
+use plm_kernels::{Activation, MatmulPrecision, Matrix};
 
 use crate::product::product;
 use crate::{BlockFormat, Blocks, Weight};
@@ -45,6 +45,7 @@ impl LinearConfig {
         Linear {
             weight: Weight::Float(initializer.init([self.d_output, self.d_input], device)),
             bias: self.bias.then(|| initializer.init([self.d_output], device)),
+            precision: MatmulPrecision::default(),
         }
     }
 }
@@ -59,6 +60,9 @@ pub struct Linear {
     pub weight: Weight,
     /// The bias, `[d_output]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// How exactly the kernels of the CPU multiply.
+    #[module(skip)]
+    pub precision: MatmulPrecision,
 }
 
 impl Linear {

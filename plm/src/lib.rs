@@ -71,7 +71,7 @@ pub use estimate::Estimate;
 pub use load_options::{LoadOptions, Precision};
 pub use model::{MediaFeatures, Model};
 pub use perception_lm::PerceptionLM;
-pub use plm_linear::BlockFormat;
+pub use plm_linear::{BlockFormat, MatmulPrecision};
 pub use plm_llm::{EarlyStopping, Penalties, RandomSampling, Sampling};
 pub use plm_processor::{
     Content, Conversation, DecodeLimits, EncodeOptions, FramePosition, FrameRule, FrameSampling,

@@ -92,6 +92,7 @@ impl PerceptionLM {
         let load = Load {
             dtype: options.precision.dtype(),
             quantize: options.quantize,
+            matmul_precision: options.matmul_precision,
             share: !options.copy_weights,
             device: &device,
             progress: options.progress.as_ref(),

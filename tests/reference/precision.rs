@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use plm::{LoadOptions, PerceptionLM, Precision};
+use plm::{LoadOptions, MatmulPrecision, PerceptionLM, Precision};
 
 use crate::reference_data::*;
+
+/// How far logits, whose spread is some 3, may be off where products are of 16-bit integers.
+const HIGH_TOLERANCE: f32 = 2e-2;
 
 fn load(dir: &Path, precision: Precision) -> PerceptionLM {
     let options = LoadOptions {
@@ -22,6 +25,11 @@ fn check_kept_halves(dir: &Path, cases: &Cases, dtype: &str) {
     assert_eq!(halves.format_name(), dtype);
     assert_eq!(widened.format_name(), "f32");
     assert!(halves.weight_bytes() < widened.weight_bytes() * 6 / 10);
+    check_logits(&halves, cases, LOGIT_TOLERANCE);
+}
+
+/// Checks the last logits of all cases with pictures against the reference's.
+fn check_logits(plm: &PerceptionLM, cases: &Cases, tolerance: f32) {
     let mut compared = 0;
     for case in cases
         .cases
@@ -31,9 +39,9 @@ fn check_kept_halves(dir: &Path, cases: &Cases, dtype: &str) {
         let Some((_, expected)) = cases.tensor(case, "last_logits") else {
             continue;
         };
-        let prompt = case.prompt(&halves, case.messages.as_ref().unwrap(), &cases.media_root);
-        let logits = halves.trace(&prompt, false).unwrap().logits.values;
-        assert_close(&case.id, &logits, expected, LOGIT_TOLERANCE);
+        let prompt = case.prompt(plm, case.messages.as_ref().unwrap(), &cases.media_root);
+        let logits = plm.trace(&prompt, false).unwrap().logits.values;
+        assert_close(&case.id, &logits, expected, tolerance);
         compared += 1;
     }
     assert!(compared > 0);
@@ -59,6 +67,24 @@ fn golden_halves_give_the_f32_logits() {
     for (variant, dtype) in [("tinyG", "bf16"), ("tinyO", "f16")] {
         let cases = Cases::read(&golden.join(format!("cases_{variant}")), &golden);
         check_kept_halves(&golden.join("models").join(variant), &cases, dtype);
+    }
+}
+
+#[test]
+fn high_precision_is_near_the_f32_logits() {
+    let options = LoadOptions {
+        matmul_precision: MatmulPrecision::High,
+        ..LoadOptions::default()
+    };
+    let load = |dir: &Path| PerceptionLM::from_dir(dir, &options).unwrap();
+    let media = fixtures().join("media");
+    let cases = Cases::read(&fixtures().join("expected_gigantic"), &media);
+    check_logits(&load(&fixtures().join("gigantic")), &cases, HIGH_TOLERANCE);
+    let Some(golden) = golden() else { return };
+    for variant in ["tinyL", "tinyG", "tinyO"] {
+        let cases = Cases::read(&golden.join(format!("cases_{variant}")), &golden);
+        let plm = load(&golden.join("models").join(variant));
+        check_logits(&plm, &cases, HIGH_TOLERANCE);
     }
 }
 

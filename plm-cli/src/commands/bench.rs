@@ -44,7 +44,8 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Error> {
         let model = args.model.as_deref().unwrap_or(Path::new(""));
         return output::json(&figures::measure(
             model,
-            &args.formats[0],
+            args.formats[0],
+            args.matmul.precision(),
             usize::from(args.repeat),
         )?);
     }
@@ -118,6 +119,7 @@ fn in_its_own_process(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["bench", "--one-format", "--formats", &format.to_string()])
+        .args(args.matmul.words())
         .args(["--repeat", &args.repeat.to_string(), "--model"])
         .arg(model);
     if let Some(threads) = args.threads {

@@ -8,6 +8,8 @@ fn a_tiny_model_is_measured_in_each_format() {
         "tiny",
         "--formats",
         "bf16,q4",
+        "--matmul-precision",
+        "high",
         "--repeat",
         "1",
         "--json",
@@ -41,6 +43,7 @@ fn sizes_and_formats_are_checked() {
         ["bench", "--size", "2b"],
         ["bench", "--formats", "q5"],
         ["bench", "--repeat", "0"],
+        ["bench", "--matmul-precision", "tf32"],
     ] {
         plm(&args).wrong_arguments();
     }

@@ -114,7 +114,7 @@ fn reference(x: &Table, weights: &Table, bias: &[f32]) -> Vec<(f64, f64)> {
 enum Way {
     Floats,
     Integers,
-    Chosen(Precision),
+    Chosen(MatmulPrecision),
 }
 
 fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
@@ -131,7 +131,7 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
                 reference(&x, &w, &bias)
             }
         };
-        let precisions = [Precision::Highest, Precision::High];
+        let precisions = [MatmulPrecision::Highest, MatmulPrecision::High];
         let ways = [Way::Floats, Way::Integers]
             .into_iter()
             .chain(precisions.map(Way::Chosen));
@@ -156,7 +156,7 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
                 Way::Chosen(precision) => {
                     list.iter_mut().for_each(|p| p.precision = precision);
                     products_at(level, &x, rows, &mut list);
-                    let rounded = matrix.is_blocks() || precision == Precision::High;
+                    let rounded = matrix.is_blocks() || precision == MatmulPrecision::High;
                     rows > FEW_ROWS && level.has_dot() && rounded
                 }
             };
@@ -233,7 +233,7 @@ fn numbers_that_are_none_are_not_lost() {
         x[3 * 64 + 40] = odd;
         let mut y = vec![0.0; 20 * 8];
         let mut list = [Product::new(Matrix::new(8, 64, Weights::F32(&w)), &mut y)];
-        list[0].precision = Precision::High;
+        list[0].precision = MatmulPrecision::High;
         products(&x, 20, &mut list);
         for (row, y) in y.chunks(8).enumerate() {
             assert!(y.iter().all(|y| y.is_finite() == (row != 3)), "{row} {y:?}");

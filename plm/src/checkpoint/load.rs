@@ -3,13 +3,12 @@ use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor};
-use plm_linear::{BlockFormat, Blocks, Weight};
+use plm_linear::{BlockFormat, Blocks, MatmulPrecision, Weight};
 use plm_llm::DecoderConfig;
 
 use super::Weights;
 use super::matrices::{
-    Rounded, block_shapes, codes_name, matrices, matrix_format, quantize, scales_name,
-    stored_format,
+    Rounded, block_shapes, codes_name, linears, matrix_format, quantize, scales_name, stored_format,
 };
 use crate::{Error, Model, Progress, ProgressFn};
 
@@ -161,6 +160,8 @@ pub(crate) struct Load<'a> {
     pub(crate) dtype: Option<DType>,
     /// How matrices are rounded, unless they are already.
     pub(crate) quantize: Option<BlockFormat>,
+    /// How exactly matrices are multiplied.
+    pub(crate) matmul_precision: MatmulPrecision,
     /// Whether tensors that stay as they are may be left in the files, mapped into memory.
     pub(crate) share: bool,
     pub(crate) device: &'a Device,
@@ -191,8 +192,11 @@ pub(crate) fn load_model(
         bytes: 0,
         error: None,
     };
-    for (name, weight) in matrices(&mut model) {
-        *weight = loader.matrix(&name, weight.dims())?;
+    let embedding = &mut model.language_model.embed_tokens.weight;
+    *embedding = loader.matrix(EMBEDDING, embedding.dims())?;
+    for (name, linear) in linears(&mut model) {
+        linear.weight = loader.matrix(&name, linear.weight.dims())?;
+        linear.precision = load.matmul_precision;
     }
     let model = model.map(&mut loader);
     match loader.error {

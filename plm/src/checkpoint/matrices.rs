@@ -6,82 +6,45 @@ use burn::tensor::{AllocationProperty, Bytes, TensorData};
 use half::f16;
 use memmap2::MmapMut;
 use plm_kernels::{BLOCK, BlockFormat};
-use plm_linear::{Blocks, Weight};
+use plm_linear::{Blocks, Linear};
 
 use super::Weights;
 use crate::{Error, Model};
 
-/// The matrices of a model's linear layers and embedding, with their names in a checkpoint.
-pub(super) fn matrices(model: &mut Model) -> Vec<(String, &mut Weight)> {
+/// The linear layers of a model, with the names of their matrices in a checkpoint.
+pub(super) fn linears(model: &mut Model) -> Vec<(String, &mut Linear)> {
     let mut found = Vec::new();
     for (i, block) in model.vision_tower.blocks.iter_mut().enumerate() {
-        let name = format!("model.vision_tower.timm_model.blocks.{i}");
+        let name = |part| format!("model.vision_tower.timm_model.blocks.{i}.{part}.weight");
         found.extend([
-            (
-                format!("{name}.attn.qkv.weight"),
-                &mut block.attn.qkv.weight,
-            ),
-            (
-                format!("{name}.attn.proj.weight"),
-                &mut block.attn.proj.weight,
-            ),
-            (format!("{name}.mlp.fc1.weight"), &mut block.mlp.fc1.weight),
-            (format!("{name}.mlp.fc2.weight"), &mut block.mlp.fc2.weight),
+            (name("attn.qkv"), &mut block.attn.qkv),
+            (name("attn.proj"), &mut block.attn.proj),
+            (name("mlp.fc1"), &mut block.mlp.fc1),
+            (name("mlp.fc2"), &mut block.mlp.fc2),
         ]);
     }
     let projector = &mut model.multi_modal_projector;
-    let name = "model.multi_modal_projector";
+    let name = |part| format!("model.multi_modal_projector.{part}.weight");
     found.extend([
-        (
-            format!("{name}.linear_1.weight"),
-            &mut projector.linear_1.weight,
-        ),
-        (
-            format!("{name}.linear_2.weight"),
-            &mut projector.linear_2.weight,
-        ),
+        (name("linear_1"), &mut projector.linear_1),
+        (name("linear_2"), &mut projector.linear_2),
     ]);
     let decoder = &mut model.language_model;
-    found.push((
-        super::EMBEDDING.to_owned(),
-        &mut decoder.embed_tokens.weight,
-    ));
     for (i, layer) in decoder.layers.iter_mut().enumerate() {
-        let name = format!("{DECODER_LAYERS}{i}");
+        let name = |part| format!("{DECODER_LAYERS}{i}.{part}.weight");
         let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
         found.extend([
-            (
-                format!("{name}.self_attn.q_proj.weight"),
-                &mut attention.q_proj.weight,
-            ),
-            (
-                format!("{name}.self_attn.k_proj.weight"),
-                &mut attention.k_proj.weight,
-            ),
-            (
-                format!("{name}.self_attn.v_proj.weight"),
-                &mut attention.v_proj.weight,
-            ),
-            (
-                format!("{name}.self_attn.o_proj.weight"),
-                &mut attention.o_proj.weight,
-            ),
-            (
-                format!("{name}.mlp.gate_proj.weight"),
-                &mut mlp.gate_proj.weight,
-            ),
-            (
-                format!("{name}.mlp.up_proj.weight"),
-                &mut mlp.up_proj.weight,
-            ),
-            (
-                format!("{name}.mlp.down_proj.weight"),
-                &mut mlp.down_proj.weight,
-            ),
+            (name("self_attn.q_proj"), &mut attention.q_proj),
+            (name("self_attn.k_proj"), &mut attention.k_proj),
+            (name("self_attn.v_proj"), &mut attention.v_proj),
+            (name("self_attn.o_proj"), &mut attention.o_proj),
+            (name("mlp.gate_proj"), &mut mlp.gate_proj),
+            (name("mlp.up_proj"), &mut mlp.up_proj),
+            (name("mlp.down_proj"), &mut mlp.down_proj),
         ]);
     }
     if let Some(head) = &mut decoder.lm_head {
-        found.push((super::OUTPUT.to_owned(), &mut head.weight));
+        found.push((super::OUTPUT.to_owned(), head));
     }
     found
 }

@@ -3,8 +3,8 @@ use std::time::Instant;
 
 use plm::burn::tensor::Tensor;
 use plm::{
-    Content, Conversation, Decoding, EncodeOptions, Image, LoadOptions, PerceptionLM, Precision,
-    Prompt, VisionInputType,
+    Content, Conversation, Decoding, EncodeOptions, Image, LoadOptions, MatmulPrecision,
+    PerceptionLM, Precision, Prompt, VisionInputType,
 };
 use plm_kernels::in_pool;
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,12 @@ pub(crate) struct Batch {
 }
 
 /// Measures a checkpoint in one format.
-pub(crate) fn measure(model: &Path, format: &BenchFormat, repeat: usize) -> Result<Figures, Error> {
+pub(crate) fn measure(
+    model: &Path,
+    format: BenchFormat,
+    matmul_precision: MatmulPrecision,
+    repeat: usize,
+) -> Result<Figures, Error> {
     let load = || {
         let options = LoadOptions {
             precision: match format {
@@ -85,6 +90,7 @@ pub(crate) fn measure(model: &Path, format: &BenchFormat, repeat: usize) -> Resu
                 BenchFormat::F16 => Precision::F16,
                 _ => Precision::Auto,
             },
+            matmul_precision,
             encoding: EncodeOptions {
                 vision_input_type: Some(VisionInputType::Vanilla),
                 ..EncodeOptions::default()
