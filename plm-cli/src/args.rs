@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plm::{
-    BlockFormat, DEFAULT_MAX_NEW_TOKENS, DeviceChoice, MatmulPrecision, ModelSize, Precision,
-    Rules, VisionInputType,
+    AdapterSource, BlockFormat, DEFAULT_MAX_NEW_TOKENS, DeviceChoice, MatmulPrecision, ModelSize,
+    Precision, Rules, VisionInputType,
 };
 use plm_processor::MAX_NUM_TILES;
 
@@ -93,6 +93,10 @@ pub(crate) struct RunArgs {
     pub(crate) quantize: Quantize,
     #[command(flatten)]
     pub(crate) matmul: MatmulArgs,
+    /// Folder of an adapter in PEFT's layout that is added to the model, and how much of it; may be
+    /// given several times.
+    #[arg(long = "adapter", value_name = "DIR[:SCALE]")]
+    pub(crate) adapters: Vec<AdapterSource>,
     /// Copies weights into memory, where they would be mapped from their files otherwise; for
     /// files that may change while they are used.
     #[arg(long)]
@@ -383,8 +387,12 @@ pub(crate) struct ConvertArgs {
     /// a flag, in plm alone.
     #[arg(long, value_enum, default_value_t = Quantize::None)]
     pub(crate) quantize: Quantize,
+    /// Folder of an adapter in PEFT's layout that is merged into the weights, and how much of it;
+    /// may be given several times.
+    #[arg(long, value_name = "DIR[:SCALE]")]
+    pub(crate) merge: Vec<AdapterSource>,
     /// The layout to write; the other one than the checkpoint's if not given, or hf with
-    /// --quantize.
+    /// --quantize, or the same with --merge.
     #[arg(long, value_enum, value_name = "LAYOUT")]
     pub(crate) to: Option<LayoutName>,
     /// Most bytes of a weight file, such as 5GB or 500MB; 5GB for hf and one file for original if

@@ -33,6 +33,7 @@ impl ModelRequest {
                 precision: args.dtype,
                 quantize: args.quantize.format(),
                 matmul_precision: args.matmul.precision(),
+                adapters: args.adapters,
                 copy_weights: args.copy_weights,
                 encoding,
                 ..LoadOptions::default()

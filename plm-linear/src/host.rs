@@ -6,7 +6,7 @@
 
 use std::ops::Deref;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::{bf16, f16};
 
 #[cfg(feature = "flex")]
@@ -25,12 +25,17 @@ pub struct Numbers {
 /// Whether the numbers of a device's tensors can be had.
 pub fn is_host(device: &Device) -> bool {
     #[cfg(feature = "flex")]
-    return *device == Device::flex();
+    return *device == Device::flex() && !device.is_autodiff();
     #[cfg(not(feature = "flex"))]
     {
         let _ = device;
         false
     }
+}
+
+/// Whether a tensor's numbers are f32 and can be had, so that [`update`] may change them.
+pub fn is_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
+    is_host(&tensor.device()) && tensor.dtype() == DType::F32
 }
 
 /// The numbers of a float tensor.
@@ -91,7 +96,7 @@ pub fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> Option<Numbers> {
 ///
 /// # Panics
 ///
-/// When its numbers cannot be had or are not f32; [`is_host`] tells.
+/// When its numbers cannot be had or are not f32; [`is_f32`] tells.
 pub fn update<const D: usize>(tensor: Tensor<D>, change: impl FnOnce(&mut [f32])) -> Tensor<D> {
     #[cfg(feature = "flex")]
     {

@@ -6,6 +6,8 @@
 //! On the CPU the product is `plm-kernels`', which widens weights as it reads them; on any other
 //! device it is burn's, with a weight widened panel by panel, so that it never exists twice.
 //!
+//! An [`Adapter`] adds a low-rank map to a layer, whatever format its weight has.
+//!
 //! [`host`] is how the stages reach the memory of a tensor for kernels of their own.
 //!
 //! ```
@@ -18,6 +20,7 @@
 //! assert_eq!(layer.forward(x).dims(), [2, 5, 3]);
 //! ```
 
+mod adapter;
 mod blocks;
 pub mod host;
 mod linear;
@@ -25,6 +28,7 @@ mod product;
 mod residual;
 mod weight;
 
+pub use adapter::Adapter;
 pub use blocks::{BlockFormat, Blocks};
 pub use linear::{Linear, LinearConfig, forward_each};
 pub use plm_kernels::MatmulPrecision;

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor};
 use plm_kernels::{Activation, MatmulPrecision, Matrix};
 
 use crate::product::product;
-use crate::{BlockFormat, Blocks, Weight};
+use crate::{Adapter, BlockFormat, Blocks, Weight};
 
 /// Sizes of a [`Linear`] layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +46,12 @@ impl LinearConfig {
             weight: Weight::Float(initializer.init([self.d_output, self.d_input], device)),
             bias: self.bias.then(|| initializer.init([self.d_output], device)),
             precision: MatmulPrecision::default(),
+            adapters: Vec::new(),
         }
     }
 }
 
-/// An affine map `y = x · weightᵀ + bias`.
+/// An affine map `y = x · weightᵀ + bias`, and the adapters to it.
 ///
 /// - `weight`: `[d_output, d_input]`
 /// - `bias`: `[d_output]`, f32
@@ -63,6 +64,8 @@ pub struct Linear {
     /// How exactly the kernels of the CPU multiply.
     #[module(skip)]
     pub precision: MatmulPrecision,
+    /// What is added to the map, in this order.
+    pub adapters: Vec<Adapter>,
 }
 
 impl Linear {

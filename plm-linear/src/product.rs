@@ -8,7 +8,7 @@ use crate::weight::Held;
 use crate::{Linear, Weight};
 
 /// Elements of a weight that are widened to f32 at a time (4 MiB of f32).
-const PANEL_ELEMENTS: usize = 1 << 20;
+pub(crate) const PANEL_ELEMENTS: usize = 1 << 20;
 
 /// Computes `x · weightᵀ + bias` with a weight in any format.
 ///
@@ -45,7 +45,20 @@ pub(crate) fn product<const N: usize, const D: usize>(
         bias: layer.bias.as_ref().map(Param::val),
         precision: layer.precision,
     });
-    compute(x, maps, activation)
+    if layers.iter().all(|layer| layer.adapters.is_empty()) {
+        return compute(x, maps, activation);
+    }
+    let mut results = compute(x.clone(), maps, Activation::None);
+    for (y, layer) in results.iter_mut().zip(layers) {
+        let bias = || layer.bias.as_ref().map(Param::val);
+        for adapter in &layer.adapters {
+            *y = adapter.apply(x.clone(), y.clone(), &layer.weight, bias());
+        }
+        if activation == Activation::Gelu {
+            *y = gelu(y.clone());
+        }
+    }
+    results
 }
 
 fn compute<const N: usize, const D: usize>(
@@ -143,7 +156,7 @@ fn with_burn<const D: usize>(
 }
 
 /// The rows `start..end` of a weight.
-fn panel(weight: &Weight, start: usize, end: usize) -> Tensor<2> {
+pub(crate) fn panel(weight: &Weight, start: usize, end: usize) -> Tensor<2> {
     match weight {
         Weight::Float(weight) => weight.val().slice(s![start..end, ..]),
         Weight::Blocks(blocks) => blocks.narrow(start, end),

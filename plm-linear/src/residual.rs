@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use crate::host;
 
@@ -10,7 +10,7 @@ use crate::host;
 /// - `scale`: `[width]`
 pub fn residual(x: Tensor<3>, branch: Tensor<3>, scale: Option<Tensor<1>>) -> Tensor<3> {
     let factors = scale.as_ref().map(host::f32s);
-    if x.dtype() == DType::F32
+    if host::is_f32(&x)
         && let Some(branch) = host::f32s(&branch)
         && !matches!(factors, Some(None))
     {

@@ -36,6 +36,14 @@ impl Weight {
         }
     }
 
+    /// Where the numbers are.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Float(weight) => weight.lazy_device(),
+            Self::Blocks(blocks) => blocks.scales().device(),
+        }
+    }
+
     /// The format: `f32`, `bf16`, `f16`, `q8` or `q4`.
     pub fn format_name(&self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, DType, Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 use plm_kernels::{Attention, Heads, Pairs, Rotation, rotate, store_heads};
 use plm_linear::host::{self, F32s};
 use plm_linear::{Linear, LinearConfig, forward_each};
@@ -37,7 +37,8 @@ impl SelfAttention {
         }
     }
 
-    /// Attends from the new tokens to everything before them, and to themselves.
+    /// Attends from the new tokens to everything before them, and to themselves. Without a cache
+    /// there is nothing before them, and nothing is kept.
     ///
     /// # Shapes
     ///
@@ -46,11 +47,12 @@ impl SelfAttention {
         &self,
         x: Tensor<3>,
         step: &Step<'_>,
-        cache: &mut Option<LayerCache>,
+        cache: Option<&mut Option<LayerCache>>,
     ) -> Tensor<3> {
         let [q, k, v] = forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x);
-        let mixed = if host::is_host(&q.device()) && q.dtype() == DType::F32 {
-            self.attend_on_host(q, k, v, step, cache)
+        let on_host = [&q, &k, &v].iter().all(|x| host::is_f32(x));
+        let mixed = if on_host && step.mask.is_none() {
+            self.attend_on_host(q, k, v, step, cache.unwrap_or(&mut None))
         } else {
             self.attend(q, k, v, step, cache)
         };
@@ -69,7 +71,7 @@ impl SelfAttention {
         k: Tensor<3>,
         v: Tensor<3>,
         step: &Step<'_>,
-        cache: &mut Option<LayerCache>,
+        cache: Option<&mut Option<LayerCache>>,
     ) -> Tensor<3> {
         let [batch, seq, width] = q.dims();
         let heads_of = |y: Tensor<3>| {
@@ -78,7 +80,10 @@ impl SelfAttention {
                 .swap_dims(1, 2)
         };
         let (q, k) = (step.rope.rotate(heads_of(q)), step.rope.rotate(heads_of(k)));
-        let (keys, values) = LayerCache::append(cache, k, heads_of(v), step);
+        let (keys, values) = match cache {
+            Some(cache) => LayerCache::append(cache, k, heads_of(v), step),
+            None => (k, heads_of(v)),
+        };
         grouped_attention(q, keys, values, step.mask.clone())
             .swap_dims(1, 2)
             .reshape([batch, seq, width])

@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::nn::Initializer;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use plm_linear::{Linear, LinearConfig, Weight, host, linear};
 
 use crate::cache::Step;
@@ -197,6 +197,51 @@ impl Decoder {
         Ok(())
     }
 
+    /// Hidden states of whole sequences after the final norm, for training: nothing is kept for more
+    /// tokens. Of each sequence the first `lengths[i]` tokens are its own, and the others are
+    /// padding, which no token sees.
+    ///
+    /// # Shapes
+    ///
+    /// - `embeddings` and result: `[batch, seq, hidden_size]`
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyPositions`] when the sequences are longer than the model's positions.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one length for each sequence.
+    pub fn forward(&self, embeddings: Tensor<3>, lengths: &[usize]) -> Result<Tensor<3>, Error> {
+        let [batch, seq, _] = embeddings.dims();
+        assert_eq!(batch, lengths.len(), "a length for each sequence");
+        let no_padding = vec![0; batch];
+        self.check_room(&self.new_padded_cache(no_padding.clone()), seq)?;
+        if batch == 0 || seq == 0 {
+            return Ok(embeddings);
+        }
+        let device = embeddings.device();
+        let positions: Vec<usize> = (0..batch).flat_map(|_| 0..seq).collect();
+        let rope = self.rope.table(&positions, batch, self.head_dim, &device);
+        let mask = lengths.iter().any(|&length| length < seq).then(|| {
+            let padding: Vec<bool> = lengths
+                .iter()
+                .flat_map(|&length| (0..seq).map(move |i| i >= length))
+                .collect();
+            let padding = TensorData::new(padding, [batch, 1, 1, seq]);
+            Tensor::<4, Bool>::from_data(padding, &device)
+        });
+        let step = Step {
+            rope: &rope,
+            len: 0,
+            padding: &no_padding,
+            mask,
+        };
+        let layers = self.layers.iter();
+        let x = layers.fold(embeddings, |x, layer| layer.forward(x, &step, None));
+        Ok(self.norm.forward(x))
+    }
+
     /// Checks that `count` more tokens fit the model's positions.
     ///
     /// # Errors
@@ -262,7 +307,7 @@ impl Decoder {
 
         let mut x = embeddings;
         for (layer, layer_cache) in self.layers.iter().zip(&mut cache.layers) {
-            x = layer.forward(x, &step, layer_cache);
+            x = layer.forward(x, &step, Some(layer_cache));
             observe(&x);
         }
         cache.advance(seq);

@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::tensor::activation::silu;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use plm_linear::{Linear, LinearConfig, forward_each, host, residual};
 
 use crate::cache::{LayerCache, Step};
@@ -40,7 +40,7 @@ impl Mlp {
 
 /// `silu(gate) · up`.
 fn silu_mul(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-    if gate.dtype() == DType::F32
+    if host::is_f32(&gate)
         && let Some(up) = host::f32s(&up)
     {
         return host::update(gate, |gate| plm_kernels::silu_mul(gate, &up));
@@ -72,7 +72,7 @@ impl DecoderLayer {
         }
     }
 
-    /// Runs the layer on new tokens, whose keys and values are appended to `cache`.
+    /// Runs the layer on new tokens, whose keys and values are appended to `cache`, if there is one.
     ///
     /// # Shapes
     ///
@@ -81,7 +81,7 @@ impl DecoderLayer {
         &self,
         x: Tensor<3>,
         step: &Step<'_>,
-        cache: &mut Option<LayerCache>,
+        cache: Option<&mut Option<LayerCache>>,
     ) -> Tensor<3> {
         let normed = self.input_layernorm.forward(x.clone());
         let x = residual(x, self.self_attn.forward(normed, step, cache), None);

@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use plm_kernels::{Heads, Pairs, Rotation, rotate, store_heads};
 use plm_linear::{Linear, LinearConfig, host};
 
@@ -34,7 +34,7 @@ impl Attention {
     /// - `x` and result: `[tiles, tokens, width]`
     pub fn forward(&self, x: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
         let qkv = self.qkv.forward(x);
-        let mixed = if host::is_host(&qkv.device()) && qkv.dtype() == DType::F32 {
+        let mixed = if host::is_f32(&qkv) {
             self.attend_on_host(qkv, rope)
         } else {
             self.attend(qkv, rope)

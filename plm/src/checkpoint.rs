@@ -5,19 +5,23 @@ mod chunks;
 mod files;
 mod header;
 mod load;
+mod low_rank;
 mod matrices;
 mod numbers;
 mod original;
 mod settings;
 mod tensors;
 
-pub(crate) use files::{CheckpointFiles, original_folder};
-pub use load::WeightsError;
+pub(crate) use files::{CheckpointFiles, original_folder, read as read_file};
 pub(crate) use load::{
     EMBEDDING, Load, OUTPUT, check, load_model, model_bytes, parameters, settle_tying,
+    visit_parameters,
 };
+pub use load::{ParameterVisitor, WeightsError};
+pub(crate) use low_rank::LowRank;
 pub(crate) use matrices::{
-    block_shapes, codes_name, is_codes, matrix_format, quantize, scales_name, stored_format,
+    block_shapes, codes_name, is_codes, linears, matrix_format, quantize, scales_name,
+    stored_format,
 };
 pub(crate) use original::{
     CONSOLIDATED, PARAMS, TOKENIZER_MODEL, intermediate_size, leading_ones, meta_name,

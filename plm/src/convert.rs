@@ -11,11 +11,12 @@ use half::f16;
 use plm_linear::BlockFormat;
 
 use self::folder::NewFolder;
+use crate::adapter::{misfit, read_adapter};
 use crate::checkpoint::{
     CheckpointFiles, Weights, block_shapes, check, codes_name, is_codes, matrix_format,
     original_folder, parameters, scales_name, settle_tying, stored_format,
 };
-use crate::{Checkpoint, DeviceChoice, Error, Progress, ProgressFn};
+use crate::{AdapterSource, Checkpoint, DeviceChoice, Error, Progress, ProgressFn};
 
 /// How the files of a checkpoint are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct ConvertOptions {
     /// Rounds the matrices to blocks of 8 or 4 bits, in Hugging Face's layout; what is rounded
     /// already stays as it is. The result is plm's alone: Python does not read it.
     pub quantize: Option<BlockFormat>,
+    /// Adapters that are merged into the matrices, in this order.
+    pub merge: Vec<AdapterSource>,
     /// Told of progress, as [`Progress::Loading`].
     pub progress: Option<ProgressFn>,
 }
@@ -112,6 +115,9 @@ pub fn convert(
     let model = checkpoint.config.init(&DeviceChoice::Auto.resolve()?)?;
     let parameters = parameters(&model);
     check(&parameters, &weights)?;
+    for source in &options.merge {
+        merge(source, &mut weights)?;
+    }
     let planned = plan(&parameters, &weights, options.quantize);
     let blocks = planned.iter().any(|tensor| is_codes(&tensor.name));
     if blocks && options.layout == Layout::Original {
@@ -139,6 +145,27 @@ pub fn convert(
         num_tensors: shards.iter().map(Vec::len).sum(),
         num_bytes: written.total_bytes,
     })
+}
+
+/// Merges an adapter into the matrices, which are read so from here on.
+fn merge(source: &AdapterSource, weights: &mut Weights) -> Result<(), Error> {
+    for (name, part) in read_adapter(source)? {
+        if stored_format(weights, &name).is_some() {
+            return Err(Error::WeightFile {
+                path: source.dir.clone(),
+                what: format!("`{name}` is quantised; merge the adapter before"),
+            });
+        }
+        match weights.shape(&name) {
+            Some(shape) if shape == [part.d_output, part.d_input] => weights.merge(&name, part),
+            Some(&[d_output, d_input]) => {
+                let shape = Some([d_output, d_input]);
+                return Err(misfit(&source.dir, &name, &part, shape));
+            }
+            _ => return Err(misfit(&source.dir, &name, &part, None)),
+        }
+    }
+    Ok(())
 }
 
 /// The tensors to write, in order.

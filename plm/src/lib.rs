@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adapter;
 mod answer;
 mod batch;
 mod beams;
@@ -60,8 +61,9 @@ pub use plm_processor::regions;
 /// The stages, for those who need more than the names below.
 pub use {burn, plm_kernels, plm_linear, plm_llm, plm_processor, plm_projector, plm_vision};
 
+pub use adapter::AdapterSource;
 pub use answer::{Answer, Finish, Timing, Usage};
-pub use checkpoint::{Checkpoint, Weights, WeightsError};
+pub use checkpoint::{Checkpoint, ParameterVisitor, Weights, WeightsError};
 pub use config::Config;
 pub use convert::{ConvertOptions, Converted, Layout, convert, layout_of};
 pub use decoding::{DEFAULT_MAX_NEW_TOKENS, Decoding};

@@ -5,7 +5,7 @@ use burn::tensor::DType;
 use plm_linear::{BlockFormat, MatmulPrecision};
 use plm_processor::EncodeOptions;
 
-use crate::{DeviceChoice, Error, ProgressFn};
+use crate::{AdapterSource, DeviceChoice, Error, ProgressFn};
 
 /// In which precision the weight matrices are held.
 ///
@@ -66,6 +66,8 @@ pub struct LoadOptions {
     /// [`High`](MatmulPrecision::High) is faster on processors that have the instructions for it,
     /// and changes logits by some ten-thousandths.
     pub matmul_precision: MatmulPrecision,
+    /// Adapters that are added to the model's linear layers, in this order.
+    pub adapters: Vec<AdapterSource>,
     /// Copies weights into memory of the process's own. Otherwise those that stay as they are in
     /// the files are mapped from there, which takes no time; the files must then not be changed
     /// while the model lives.
@@ -90,6 +92,7 @@ impl Default for LoadOptions {
             precision: Precision::default(),
             quantize: None,
             matmul_precision: MatmulPrecision::default(),
+            adapters: Vec::new(),
             copy_weights: false,
             encoding: EncodeOptions::default(),
             feature_cache_bytes: 256 << 20,
@@ -106,6 +109,7 @@ impl fmt::Debug for LoadOptions {
             .field("precision", &self.precision)
             .field("quantize", &self.quantize)
             .field("matmul_precision", &self.matmul_precision)
+            .field("adapters", &self.adapters)
             .field("copy_weights", &self.copy_weights)
             .field("encoding", &self.encoding)
             .field("feature_cache_bytes", &self.feature_cache_bytes)

@@ -2,12 +2,13 @@ use std::ops::Range;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use plm_linear::Linear;
 use plm_llm::Decoder;
 use plm_processor::{Media, Prompt};
 use plm_projector::Projector;
 use plm_vision::PerceptionEncoder;
 
-use crate::checkpoint::parameters;
+use crate::checkpoint::{ParameterVisitor, linears, parameters, visit_parameters};
 use crate::{Config, Error};
 
 /// Tiles that go through the vision tower at once; it bounds the memory of activations.
@@ -54,6 +55,16 @@ impl Model {
     /// Names and shapes of the tensors that a checkpoint of this model holds.
     pub fn checkpoint_tensors(&self) -> Vec<(String, Vec<usize>)> {
         parameters(self)
+    }
+
+    /// Shows all float parameters, in the order of the model's structure.
+    pub fn visit_parameters(&self, visitor: &mut impl ParameterVisitor) {
+        visit_parameters(self, visitor);
+    }
+
+    /// The linear layers, with the names of their weights in a checkpoint; to add adapters to them.
+    pub fn linears(&mut self) -> Vec<(String, &mut Linear)> {
+        linears(self)
     }
 
     /// Token embeddings of one picture, `[tiles · tokens_per_tile, text_width]`.

@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use plm_llm::KvCache;
 use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
+use crate::adapter::attach;
 use crate::checkpoint::{CheckpointFiles, Load, Weights, load_model, model_bytes, settle_tying};
 use crate::feature_cache::FeatureCache;
 use crate::prefix_cache::{PrefixCache, Sequence};
@@ -97,7 +98,10 @@ impl PerceptionLM {
             device: &device,
             progress: options.progress.as_ref(),
         };
-        let model = load_model(checkpoint.config.init(&device)?, &weights, &load)?;
+        let mut model = load_model(checkpoint.config.init(&device)?, &weights, &load)?;
+        for adapter in &options.adapters {
+            attach(&mut model, adapter, &device)?;
+        }
         let weight_bytes = model_bytes(&model);
         Ok(Self {
             config: checkpoint.config,

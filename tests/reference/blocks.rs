@@ -62,6 +62,7 @@ fn a_rounded_checkpoint_loads_without_a_flag() {
             layout: Layout::HuggingFace,
             max_shard_bytes: Some(100_000),
             quantize: Some(format),
+            merge: Vec::new(),
             progress: None,
         };
         let path = out.path().join(name);

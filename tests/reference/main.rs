@@ -8,6 +8,8 @@
 //! | `precision` | weights in f32, bf16 and f16 |
 //! | `blocks` | weights in 8 and 4 bits, and weights left in their files |
 //! | `caches` | what a model keeps between answers |
+//! | `adapters` | LoRA and DoRA adapters: beside the weights, and merged into them |
+//! | `finetune` | training steps against the reference's |
 //! | `loading` | damaged, lying and absurd checkpoints |
 //! | `original` | Meta's layout, and conversion from one layout to the other |
 //! | `answering` | stream, batch, session, score and stop strings against each other |
@@ -17,11 +19,13 @@
 //! The project's own fixtures (`tests/fixtures`) always run. A larger set of reference results is
 //! used where the environment variable `PLM_GOLDEN` or the folder `../shared/golden` leads to one.
 
+mod adapters;
 mod answering;
 mod blocks;
 mod caches;
 mod cases;
 mod checkpoint_copy;
+mod finetune;
 mod loading;
 mod original;
 mod precision;

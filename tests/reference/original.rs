@@ -43,6 +43,7 @@ fn convert_to(from: &Path, to: &Path, layout: Layout, max_shard_bytes: Option<u6
         layout,
         max_shard_bytes,
         quantize: None,
+        merge: Vec::new(),
         progress: None,
     };
     convert(from, to, &options).unwrap()
@@ -138,6 +139,7 @@ fn what_metas_layout_cannot_say_is_refused_and_leaves_nothing() {
         layout: Layout::Original,
         max_shard_bytes: None,
         quantize: None,
+        merge: Vec::new(),
         progress: None,
     };
     let error = convert(embedded, dir.path().join("meta"), &options).unwrap_err();

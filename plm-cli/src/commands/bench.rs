@@ -104,6 +104,7 @@ fn in_format(model: &Path, format: BenchFormat, room: &Path) -> Result<PathBuf, 
         layout: Layout::HuggingFace,
         max_shard_bytes: None,
         quantize: Some(quantize),
+        merge: Vec::new(),
         progress: Some(progress::of_bytes("rounding")),
     };
     convert(model, &dir, &options)?;

@@ -25,6 +25,7 @@ pub(crate) fn run(args: ConvertArgs) -> Result<(), Error> {
         Some(LayoutName::Hf) => Layout::HuggingFace,
         Some(LayoutName::Original) => Layout::Original,
         None if args.quantize != Quantize::None => Layout::HuggingFace,
+        None if !args.merge.is_empty() => layout_of(&from),
         None => match layout_of(&from) {
             Layout::HuggingFace => Layout::Original,
             Layout::Original => Layout::HuggingFace,
@@ -37,6 +38,7 @@ pub(crate) fn run(args: ConvertArgs) -> Result<(), Error> {
             Layout::Original => args.max_shard_size,
         },
         quantize: args.quantize.format(),
+        merge: args.merge,
         progress: Some(progress::of_bytes("converting")),
     };
     let converted = plm::convert(&from, &args.out, &options)?;

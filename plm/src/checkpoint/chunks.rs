@@ -1,4 +1,9 @@
+use std::sync::Arc;
+
+use burn::tensor::DType;
+
 use super::arrangement::{Arrangement, RowOrder, gather, resample_positions};
+use super::low_rank::LowRank;
 use super::tensors::{Shard, TensorEntry, float_dtype};
 use crate::Error;
 
@@ -14,6 +19,10 @@ pub(super) struct Chunks<'a> {
     step: usize,
     /// The order that rows take, rows of a head, bytes of a row.
     rows: Option<(RowOrder, usize, usize)>,
+    /// What is merged into the rows, and the numbers' precision.
+    merged: Option<(&'a [Arc<LowRank>], DType)>,
+    /// Rows that were read.
+    done: usize,
     buffer: Vec<u8>,
     /// All bytes, where they had to be read at once.
     whole: Option<Vec<u8>>,
@@ -23,7 +32,7 @@ impl<'a> Chunks<'a> {
     /// The bytes of a tensor, a few MiB at a time.
     ///
     /// A tensor that is not contiguous or that is interpolated is read as a whole.
-    pub(super) fn of(shard: &'a Shard, entry: &TensorEntry) -> Result<Self, Error> {
+    pub(super) fn of(shard: &'a Shard, entry: &'a TensorEntry) -> Result<Self, Error> {
         let size = entry.dtype.bitsize() / 8;
         let mut chunks = Self {
             shard,
@@ -31,6 +40,8 @@ impl<'a> Chunks<'a> {
             left: entry.num_bytes,
             step: READ_CHUNK_BYTES,
             rows: None,
+            merged: None,
+            done: 0,
             buffer: Vec::new(),
             whole: None,
         };
@@ -39,6 +50,12 @@ impl<'a> Chunks<'a> {
             let head_bytes = (head_rows * row_bytes).max(1);
             chunks.step = READ_CHUNK_BYTES.div_ceil(head_bytes) * head_bytes;
             chunks.rows = Some((order, head_rows, row_bytes));
+        }
+        if let Some(dtype) = float_dtype(entry.dtype)
+            && !entry.merged.is_empty()
+        {
+            chunks.merged = Some((&entry.merged, dtype));
+            chunks.whole_rows(size * entry.shape[1]);
         }
         if let Some(strided) = &entry.strided {
             let span = chunks.read(strided.span)?;
@@ -91,10 +108,33 @@ impl<'a> Chunks<'a> {
                 self.left -= size;
             }
         }
-        if let Some((order, head_rows, row_bytes)) = self.rows {
+        // Adapters are in Hugging Face's order.
+        let (merge_first, rows) = match self.rows {
+            Some(rows @ (RowOrder::PairsFromHalves, ..)) => (true, Some(rows)),
+            rows => (false, rows),
+        };
+        if merge_first {
+            self.merge();
+        }
+        if let Some((order, head_rows, row_bytes)) = rows {
             order.apply(&mut self.buffer, head_rows, row_bytes);
         }
+        if !merge_first {
+            self.merge();
+        }
         Ok(Some(&self.buffer))
+    }
+
+    /// Merges adapters into the rows in the buffer.
+    fn merge(&mut self) {
+        let Some((adapters, dtype)) = self.merged else {
+            return;
+        };
+        for adapter in adapters {
+            adapter.merge(self.done, &mut self.buffer, dtype);
+        }
+        let row_bytes = adapters[0].d_input * dtype.size();
+        self.done += self.buffer.len() / row_bytes;
     }
 
     /// Reads `size` bytes of the file into the buffer.

@@ -92,6 +92,9 @@ pub(crate) fn settle_tying(text: &mut DecoderConfig, weights: &mut Weights) -> R
 /// Tensors that converted checkpoints may carry and that follow from the config.
 const DERIVED_SUFFIX: &str = "rotary_emb.inv_freq";
 
+/// In the names of what no checkpoint of a model holds.
+const ADAPTERS: &str = ".adapters.";
+
 /// The checkpoint's name of the parameter at `path`.
 fn checkpoint_name(path: &[String]) -> String {
     let path = path.join(".");
@@ -108,14 +111,21 @@ fn is_enum(container: &str) -> bool {
     container.starts_with("Enum:")
 }
 
-/// Names and shapes of the tensors that a model's checkpoint holds.
-pub(crate) fn parameters(model: &Model) -> Vec<(String, Vec<usize>)> {
-    #[derive(Default)]
-    struct Collector {
+/// Is shown the parameters of a [`Model`].
+pub trait ParameterVisitor {
+    /// Sees a float parameter. Its name is that of its tensor in a checkpoint; a part of an adapter
+    /// is named after its layer, such as
+    /// `model.language_model.layers.0.mlp.up_proj.adapters.0.lora_a`.
+    fn visit<const D: usize>(&mut self, name: &str, parameter: &Param<Tensor<D>>);
+}
+
+/// Shows the float parameters of a model, in the order of its structure.
+pub(crate) fn visit_parameters(model: &Model, visitor: &mut impl ParameterVisitor) {
+    struct Named<'a, V> {
         path: Vec<String>,
-        found: Vec<(String, Vec<usize>)>,
+        visitor: &'a mut V,
     }
-    impl ModuleVisitor for Collector {
+    impl<V: ParameterVisitor> ModuleVisitor for Named<'_, V> {
         fn enter_module(&mut self, name: &str, container: &str) {
             if !is_enum(container) {
                 self.path.push(name.to_owned());
@@ -127,13 +137,29 @@ pub(crate) fn parameters(model: &Model) -> Vec<(String, Vec<usize>)> {
             }
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let shape = param.lazy_shape().as_slice().to_vec();
-            self.found.push((checkpoint_name(&self.path), shape));
+            self.visitor.visit(&checkpoint_name(&self.path), param);
         }
     }
-    let mut collector = Collector::default();
-    model.visit(&mut collector);
-    collector.found
+    model.visit(&mut Named {
+        path: Vec::new(),
+        visitor,
+    });
+}
+
+/// Names and shapes of the tensors that a model's checkpoint holds.
+pub(crate) fn parameters(model: &Model) -> Vec<(String, Vec<usize>)> {
+    struct Shapes(Vec<(String, Vec<usize>)>);
+    impl ParameterVisitor for Shapes {
+        fn visit<const D: usize>(&mut self, name: &str, parameter: &Param<Tensor<D>>) {
+            if !name.contains(ADAPTERS) {
+                let shape = parameter.lazy_shape().as_slice().to_vec();
+                self.0.push((name.to_owned(), shape));
+            }
+        }
+    }
+    let mut shapes = Shapes(Vec::new());
+    visit_parameters(model, &mut shapes);
+    shapes.0
 }
 
 /// Bytes that a model's parameters take.

@@ -12,7 +12,7 @@ use super::Weights;
 use crate::{Error, Model};
 
 /// The linear layers of a model, with the names of their matrices in a checkpoint.
-pub(super) fn linears(model: &mut Model) -> Vec<(String, &mut Linear)> {
+pub(crate) fn linears(model: &mut Model) -> Vec<(String, &mut Linear)> {
     let mut found = Vec::new();
     for (i, block) in model.vision_tower.blocks.iter_mut().enumerate() {
         let name = |part| format!("model.vision_tower.timm_model.blocks.{i}.{part}.weight");

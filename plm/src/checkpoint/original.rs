@@ -235,6 +235,7 @@ fn entry(
         num_bytes,
         arrangement: Arrangement::AsStored,
         strided: None,
+        merged: Vec::new(),
     };
     if !is_contiguous(&view.shape, &view.strides) {
         entry.strided = Some(Strided {

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use half::{bf16, f16};
@@ -9,8 +10,9 @@ use serde::Deserialize;
 
 use super::arrangement::{Arrangement, RowOrder};
 use super::chunks::Chunks;
-use super::files::{CheckpointFiles, Source};
+use super::files::{CheckpointFiles, Source, open};
 use super::header::read_header;
+use super::low_rank::LowRank;
 use super::numbers;
 use super::original::{is_rotated, torch_weights};
 use crate::Error;
@@ -44,6 +46,8 @@ pub(crate) struct TensorEntry {
     pub(crate) arrangement: Arrangement,
     /// How it is stored, if it is not contiguous.
     pub(crate) strided: Option<Strided>,
+    /// What is merged into it as it is read.
+    pub(crate) merged: Vec<Arc<LowRank>>,
 }
 
 /// A stored tensor of any strides.
@@ -82,6 +86,20 @@ impl Weights {
     /// damaged, truncated, or holds anything but tensors.
     pub fn open_torch(path: impl AsRef<Path>) -> Result<Self, Error> {
         torch_weights(path.as_ref())
+    }
+
+    /// Opens one file of safetensors.
+    pub(crate) fn open_file(path: &Path) -> Result<Self, Error> {
+        let mut weights = Self::default();
+        weights.add_shard(path.to_owned(), open(path)?)?;
+        Ok(weights)
+    }
+
+    /// Merges an adapter's part into a matrix of floats, which is read so from here on.
+    pub(crate) fn merge(&mut self, name: &str, part: LowRank) {
+        if let Some(entry) = self.tensors.get_mut(name) {
+            entry.merged.push(Arc::new(part));
+        }
     }
 
     /// Adds a file of tensors; returns its number.
@@ -154,6 +172,7 @@ impl Weights {
                 num_bytes: end - start,
                 arrangement: Arrangement::AsStored,
                 strided: None,
+                merged: Vec::new(),
             };
             if self.tensors.insert(name.clone(), entry).is_some() {
                 return Err(Error::Shards {
@@ -253,8 +272,8 @@ impl Weights {
         if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
             return Ok(false);
         }
-        let chunks = |entry: &TensorEntry| Chunks::of(&self.shards[entry.shard], entry);
-        let (mut a, mut b) = (chunks(a)?, chunks(b)?);
+        let mut a = Chunks::of(&self.shards[a.shard], a)?;
+        let mut b = Chunks::of(&self.shards[b.shard], b)?;
         loop {
             match (a.next()?, b.next()?) {
                 (Some(a), Some(b)) if a == b => {}
@@ -278,7 +297,9 @@ impl Weights {
         let dtype =
             stored_dtype(entry.dtype).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
         let shard = &self.shards[entry.shard];
-        let as_stored = entry.arrangement == Arrangement::AsStored && entry.strided.is_none();
+        let as_stored = entry.arrangement == Arrangement::AsStored
+            && entry.strided.is_none()
+            && entry.merged.is_empty();
         if share
             && as_stored
             && let Some(bytes) = shard.source.shared(entry.offset, entry.num_bytes)

@@ -1,0 +1,151 @@
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use plm::Model;
+
+use crate::{Error, Sample, Schedule, gradients, loss};
+
+/// How steps are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainerConfig {
+    /// The learning rate after the warm-up.
+    pub learning_rate: f64,
+    /// How it falls from there.
+    pub schedule: Schedule,
+    /// Steps of the warm-up.
+    pub warmup_steps: usize,
+    /// Steps of the whole run, which the schedule spans.
+    pub steps: usize,
+    /// AdamW's decay rates of the moments.
+    pub betas: [f32; 2],
+    /// AdamW's least denominator.
+    pub epsilon: f32,
+    /// AdamW's decay of all that is trained.
+    pub weight_decay: f32,
+    /// The largest norm of all gradients together; longer ones are shortened to it.
+    pub max_grad_norm: Option<f64>,
+    /// The id that samples of a batch are filled up with.
+    pub pad_id: u32,
+}
+
+impl Default for TrainerConfig {
+    /// PyTorch's AdamW with a constant learning rate of 1e-5.
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-5,
+            schedule: Schedule::Constant,
+            warmup_steps: 0,
+            steps: 0,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            max_grad_norm: None,
+            pad_id: 0,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Its number, from 0.
+    pub step: usize,
+    /// Mean cross-entropy of the labels, before the step.
+    pub loss: f64,
+    /// Norm of all gradients, before it was limited.
+    pub grad_norm: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Tokens that were learnt from.
+    pub num_labels: usize,
+}
+
+/// Trains a model that [`prepare`](crate::prepare) made ready.
+pub struct Trainer {
+    model: Model,
+    optimizer: ModuleOptimizer,
+    config: TrainerConfig,
+    step: usize,
+}
+
+impl Trainer {
+    /// Begins a run.
+    pub fn new(model: Model, config: TrainerConfig) -> Self {
+        let optimizer = AdamWConfig::new()
+            .with_beta_1(config.betas[0])
+            .with_beta_2(config.betas[1])
+            .with_epsilon(config.epsilon)
+            .with_weight_decay(config.weight_decay)
+            .init();
+        Self {
+            model,
+            optimizer,
+            config,
+            step: 0,
+        }
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Ends the run.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
+    /// Makes a step on some batches, whose gradients are accumulated: that of the mean over all
+    /// their labels, as if they were one batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`loss`](crate::loss()); [`Error::Diverged`]. The model stays as it was.
+    pub fn step(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
+        let labels = |batch: &[Sample]| batch.iter().map(Sample::num_labels).sum::<usize>();
+        let num_labels: usize = batches.iter().copied().map(labels).sum();
+        let mut total = 0.0;
+        let mut accumulator = GradientsAccumulator::new();
+        for batch in batches.iter().filter(|batch| labels(batch) > 0) {
+            let (loss, count) = loss(&self.model, batch, self.config.pad_id)?;
+            let share = count as f64 / num_labels as f64;
+            let loss = loss * share;
+            total += loss.clone().into_scalar::<f64>();
+            let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
+            accumulator.accumulate(&self.model, gradients);
+        }
+        if num_labels == 0 {
+            return Err(Error::NothingToLearn);
+        }
+        let mut gradients = accumulator.grads();
+        let grad_norm = gradients::norm(&self.model, &gradients);
+        for (what, value) in [("loss", total), ("norm of the gradient", grad_norm)] {
+            if !value.is_finite() {
+                return Err(Error::Diverged {
+                    step: self.step,
+                    what,
+                    value,
+                });
+            }
+        }
+        if let Some(max) = self.config.max_grad_norm
+            && grad_norm > max
+        {
+            gradients::scale(&self.model, &mut gradients, max / (grad_norm + 1e-6));
+        }
+        let config = &self.config;
+        let factor = config
+            .schedule
+            .factor(self.step, config.warmup_steps, config.steps);
+        let learning_rate = config.learning_rate * factor;
+        self.model = self
+            .optimizer
+            .step(learning_rate, self.model.clone(), gradients);
+        self.step += 1;
+        Ok(StepReport {
+            step: self.step - 1,
+            loss: total,
+            grad_norm,
+            learning_rate,
+            num_labels,
+        })
+    }
+}
