@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Write a checkpoint in the other layout: Hugging Face's or Meta's `original/`.
     Convert(ConvertArgs),
+    /// Fine-tune a model, or adapters to it, as a TOML file says.
+    Train(TrainArgs),
     /// Fetch a checkpoint from a hub into the cache and print its folder.
     #[cfg(feature = "hub")]
     Download(DownloadArgs),
@@ -400,6 +402,22 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "SIZE", value_parser = byte_count)]
     pub(crate) max_shard_size: Option<u64>,
     /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// The run's TOML file.
+    #[arg(value_name = "CONFIG")]
+    pub(crate) config: PathBuf,
+    /// Go on from the newest checkpoint of the run.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Threads that compute; one a core if not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Print one JSON object at the end.
     #[arg(long)]
     pub(crate) json: bool,
 }

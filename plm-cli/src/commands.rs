@@ -17,6 +17,7 @@ mod preprocess;
 mod score;
 mod tokenize;
 mod trace;
+mod train;
 
 use crate::args::Command;
 use crate::error::Error;
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<(), Error> {
         Command::Chat(args) => chat::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Train(args) => train::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
     }

@@ -119,9 +119,18 @@ pub(crate) enum Error {
     /// Standard output cannot be written to.
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] Box<plm_train::Error>),
     /// The model, or the way to it.
     #[error(transparent)]
     Model(#[from] plm::Error),
+}
+
+impl From<plm_train::Error> for Error {
+    fn from(error: plm_train::Error) -> Self {
+        Self::Train(Box::new(error))
+    }
 }
 
 impl Error {

@@ -100,7 +100,7 @@ impl Conversation {
     }
 
     /// Images and videos as they stand.
-    pub(crate) fn media(&self) -> impl Iterator<Item = &Content> {
+    pub fn media(&self) -> impl Iterator<Item = &Content> {
         self.contents()
             .filter(|content| !matches!(content, Content::Text(_)))
     }

@@ -24,6 +24,33 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
+    /// A file cannot be read.
+    #[error("{}: cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A config is no TOML, or has a field that there is not, or lacks one.
+    #[error("{}: not the expected TOML", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// The state of a checkpoint is damaged.
+    #[error("{}: not the state of a run", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A sample that cannot be read.
+    #[error(transparent)]
+    Row(#[from] RowError),
     /// A file or folder cannot be written.
     #[error("{}: cannot be written", path.display())]
     Write {
@@ -35,4 +62,16 @@ pub enum Error {
     /// The model.
     #[error(transparent)]
     Model(#[from] plm::Error),
+}
+
+/// A sample that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[error("{}, line {line}: {what}", path.display())]
+pub struct RowError {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub what: String,
 }

@@ -7,6 +7,9 @@
 //! steps of AdamW on batches of them. [`save_adapter`] writes adapters as PEFT does, [`save_model`]
 //! the weights as Hugging Face does, and both load in Python.
 //!
+//! [`fine_tune`] is a whole run, as a [`Config`] says it: samples in Meta's JSONL are read in the
+//! background, checkpoints are written and resumed, the model is evaluated.
+//!
 //! ```
 //! use plm::{Conversation, EncodeOptions, LoadOptions, PerceptionLM, Precision};
 //! use plm_train::{LoraConfig, Sample, Trainable, Trainer, TrainerConfig, prepare};
@@ -25,19 +28,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod checkpoint;
+/// The config of a run.
+pub mod config;
+mod data;
 mod error;
 mod gradients;
 mod lora;
 mod loss;
+mod order;
+mod rows;
+mod run;
 mod sample;
 mod save;
 mod schedule;
 mod trainable;
 mod trainer;
 
-pub use error::Error;
+pub use config::Config;
+pub use error::{Error, RowError};
 pub use lora::{LoraConfig, TargetModules};
 pub use loss::loss;
+pub use run::{Evaluation, Event, Flow, Outcome, fine_tune};
 pub use sample::Sample;
 pub use save::{save_adapter, save_model};
 pub use schedule::Schedule;

@@ -1,5 +1,7 @@
-use burn::tensor::{Device, Tensor, TensorData};
-use plm::Model;
+use std::path::Path;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use plm::{Model, Weights};
 use plm_linear::{Adapter, Weight};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -88,8 +90,16 @@ impl LoraConfig {
 
     /// Adds new adapters to a model: `A` uniform within `1/√d_input`, `B` zero, so that the model
     /// answers as before.
-    pub(crate) fn attach(&self, model: &mut Model, seed: u64) -> Result<(), Error> {
+    ///
+    /// With a folder, the adapters are those that were saved there.
+    pub(crate) fn attach(
+        &self,
+        model: &mut Model,
+        seed: u64,
+        saved: Option<&Path>,
+    ) -> Result<(), Error> {
         self.check()?;
+        let saved = saved.map(SavedAdapter::open).transpose()?;
         let matcher = self.target_modules.matcher()?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut found = false;
@@ -99,7 +109,10 @@ impl LoraConfig {
             }
             found = true;
             let device = linear.weight.device();
-            let adapter = self.adapter(&linear.weight, &device, &mut rng);
+            let mut adapter = self.adapter(&linear.weight, &device, &mut rng);
+            if let Some(saved) = &saved {
+                adapter = saved.adapter(&name, &adapter, &device)?;
+            }
             linear.adapters.push(adapter);
         }
         if found {
@@ -128,5 +141,33 @@ impl LoraConfig {
             }
             false => adapter,
         }
+    }
+}
+
+/// The tensors of an adapter that a run saved.
+struct SavedAdapter(Weights);
+
+impl SavedAdapter {
+    fn open(dir: &Path) -> Result<Self, Error> {
+        Ok(Self(Weights::open_adapter(dir)?))
+    }
+
+    /// The numbers of one layer, in place of a new adapter's.
+    fn adapter(&self, name: &str, new: &Adapter, device: &Device) -> Result<Adapter, Error> {
+        let module = name.strip_suffix(".weight").unwrap_or(name);
+        let read = |part| {
+            let name = format!("base_model.model.{module}.{part}");
+            self.0.read(&name, DType::F32)
+        };
+        let a = Tensor::from_data(read("lora_A.weight")?, device);
+        let b = Tensor::from_data(read("lora_B.weight")?, device);
+        let adapter = Adapter::new(a, b, new.scale()).with_dropout(new.dropout.prob);
+        Ok(match new.magnitude {
+            Some(_) => {
+                let magnitude = read("lora_magnitude_vector")?;
+                adapter.with_magnitude(Tensor::from_data(magnitude, device))
+            }
+            None => adapter,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! What training made, in the layouts of Hugging Face and PEFT.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use burn::module::Param;
@@ -12,23 +13,35 @@ use serde_json::json;
 use crate::{Error, LoraConfig, TargetModules};
 
 /// Writes the adapters of a model to a new folder, as PEFT does: `adapter_config.json` and
-/// `adapter_model.safetensors`. `base` names the model that they belong to.
+/// `adapter_model.safetensors`. `base` names the model that they belong to. The folder appears when
+/// it is complete.
 ///
 /// # Errors
 ///
-/// [`Error::Write`]; [`Error::Config`] when a layer has more than one adapter, or none has.
+/// [`Error::Write`], also when the folder exists and is not empty, or when a layer has more than
+/// one adapter, or none has.
 pub fn save_adapter(
     model: &Model,
     config: &LoraConfig,
     base: &str,
     dir: impl AsRef<Path>,
 ) -> Result<(), Error> {
+    write_folder(dir.as_ref(), |folder| {
+        fill_adapter(model, config, base, folder)
+    })
+}
+
+pub(crate) fn fill_adapter(
+    model: &Model,
+    config: &LoraConfig,
+    base: &str,
+    folder: &Path,
+) -> io::Result<()> {
     let mut adapters = Adapters::default();
     model.visit_parameters(&mut adapters);
     if adapters.several || adapters.tensors.is_empty() {
-        return Err(Error::Config {
-            what: "each adapted layer must have one adapter to be saved".into(),
-        });
+        let what = "each adapted layer must have one adapter to be saved";
+        return Err(io::Error::other(what));
     }
     let target_modules = match &config.target_modules {
         TargetModules::Pattern(pattern) => json!(pattern),
@@ -54,29 +67,41 @@ pub fn save_adapter(
         "use_dora": config.use_dora,
         "use_rslora": false,
     });
-    write(dir.as_ref(), |folder| {
-        let json = serde_json::to_vec_pretty(&config)?;
-        fs::write(folder.join("adapter_config.json"), json)?;
-        write_tensors(&folder.join("adapter_model.safetensors"), adapters.tensors)
-    })
+    let json = serde_json::to_vec_pretty(&config)?;
+    fs::write(folder.join("adapter_config.json"), json)?;
+    write_tensors(&folder.join("adapter_model.safetensors"), adapters.tensors)
 }
 
-/// Writes the weights of a model to a new folder, as `model.safetensors`, in the precision that
-/// they have. Adapters are not part of it.
+/// Writes the weights of a model to a new folder in Hugging Face's layout, as `model.safetensors`,
+/// in the precision that they have; with the other files of the checkpoint in `base`, such as its
+/// config and tokenizer. Adapters are not part of it. The folder appears when it is complete.
 ///
 /// # Errors
 ///
-/// [`Error::Write`].
-pub fn save_model(model: &Model, dir: impl AsRef<Path>) -> Result<(), Error> {
+/// [`Error::Write`], also when the folder exists and is not empty.
+pub fn save_model(model: &Model, base: Option<&Path>, dir: impl AsRef<Path>) -> Result<(), Error> {
+    write_folder(dir.as_ref(), |folder| fill_model(model, base, folder))
+}
+
+pub(crate) fn fill_model(model: &Model, base: Option<&Path>, folder: &Path) -> io::Result<()> {
+    if let Some(base) = base {
+        for name in plm::CHECKPOINT_TEXTS {
+            let from = base.join(name);
+            if from.is_file() {
+                fs::copy(from, folder.join(name))?;
+            }
+        }
+    }
     let mut whole = Whole::default();
     model.visit_parameters(&mut whole);
-    write(dir.as_ref(), |folder| {
-        write_tensors(&folder.join("model.safetensors"), whole.0)
-    })
+    write_tensors(&folder.join("model.safetensors"), whole.0)
 }
 
 /// Fills a folder beside the wanted one and gives it its name when it is complete.
-fn write(dir: &Path, fill: impl FnOnce(&Path) -> Result<(), std::io::Error>) -> Result<(), Error> {
+pub(crate) fn write_folder(
+    dir: &Path,
+    fill: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), Error> {
     let error = |source| Error::Write {
         path: dir.to_owned(),
         source,
@@ -93,12 +118,15 @@ fn write(dir: &Path, fill: impl FnOnce(&Path) -> Result<(), std::io::Error>) -> 
     if dir.exists() {
         fs::remove_dir(dir).map_err(error)?;
     }
-    fs::rename(folder.keep(), dir).map_err(error)
+    fs::rename(folder.path(), dir).map_err(error)?;
+    // It has another name now.
+    let _ = folder.keep();
+    Ok(())
 }
 
 type Named = Vec<(String, TensorData)>;
 
-fn write_tensors(path: &Path, tensors: Named) -> Result<(), std::io::Error> {
+fn write_tensors(path: &Path, tensors: Named) -> io::Result<()> {
     let dtype = |dtype| match dtype {
         DType::BF16 => Dtype::BF16,
         DType::F16 => Dtype::F16,
@@ -107,10 +135,10 @@ fn write_tensors(path: &Path, tensors: Named) -> Result<(), std::io::Error> {
     let mut views = Vec::with_capacity(tensors.len());
     for (name, data) in &tensors {
         let view = TensorView::new(dtype(data.dtype()), data.shape().to_vec(), data.as_bytes());
-        views.push((name, view.map_err(std::io::Error::other)?));
+        views.push((name, view.map_err(io::Error::other)?));
     }
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(std::io::Error::other)
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)
 }
 
 #[derive(Default)]

@@ -1,4 +1,7 @@
-use burn::module::Module;
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::tensor::Tensor;
 use plm::Model;
 
 use crate::{Error, LoraConfig};
@@ -28,17 +31,28 @@ pub enum Trainable {
 ///
 /// [`Error::Config`] when a setting is out of range, or weights that would be trained are not of
 /// f32.
-pub fn prepare(mut model: Model, trainable: &Trainable, seed: u64) -> Result<Model, Error> {
+pub fn prepare(model: Model, trainable: &Trainable, seed: u64) -> Result<Model, Error> {
+    prepare_from(model, trainable, seed, None)
+}
+
+/// As [`prepare`], with the numbers of an adapter that was saved.
+pub(crate) fn prepare_from(
+    mut model: Model,
+    trainable: &Trainable,
+    seed: u64,
+    adapter: Option<&Path>,
+) -> Result<Model, Error> {
     let [vision, projector, decoder] = match trainable {
         Trainable::All => [true; 3],
         Trainable::FrozenVision => [false, true, true],
         Trainable::Projector => [false, true, false],
         Trainable::FrozenDecoder => [true, true, false],
         Trainable::Lora(config) => {
-            config.attach(&mut model, seed)?;
+            config.attach(&mut model, seed, adapter)?;
             [false; 3]
         }
     };
+    model = model.map(&mut Renumber(0));
     for (name, linear) in model.linears() {
         let trained = match () {
             () if name.starts_with("model.vision_tower.") => vision,
@@ -64,4 +78,16 @@ pub fn prepare(mut model: Model, trainable: &Trainable, seed: u64) -> Result<Mod
         model.language_model = model.language_model.unfreeze().train();
     }
     Ok(model)
+}
+
+/// Gives parameters the ids that a model of the same structure has in every run, by which a resumed
+/// optimiser knows them again.
+struct Renumber(u64);
+
+impl ModuleMapper for Renumber {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.0 += 1;
+        let (_, tensor, mapper) = param.consume();
+        Param::from_mapped_value(ParamId::from(self.0), tensor, mapper)
+    }
 }

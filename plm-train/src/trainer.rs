@@ -1,5 +1,6 @@
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use plm::Model;
+use serde::Serialize;
 
 use crate::{Error, Sample, Schedule, gradients, loss};
 
@@ -22,6 +23,8 @@ pub struct TrainerConfig {
     pub weight_decay: f32,
     /// The largest norm of all gradients together; longer ones are shortened to it.
     pub max_grad_norm: Option<f64>,
+    /// Of dropout.
+    pub seed: u64,
     /// The id that samples of a batch are filled up with.
     pub pad_id: u32,
 }
@@ -38,13 +41,14 @@ impl Default for TrainerConfig {
             epsilon: 1e-8,
             weight_decay: 0.01,
             max_grad_norm: None,
+            seed: 0,
             pad_id: 0,
         }
     }
 }
 
 /// What a step did.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct StepReport {
     /// Its number, from 0.
     pub step: usize,
@@ -88,6 +92,21 @@ impl Trainer {
         &self.model
     }
 
+    pub(crate) fn optimizer(&self) -> &ModuleOptimizer {
+        &self.optimizer
+    }
+
+    /// Goes on after so many steps, with an optimiser that remembers them.
+    pub(crate) fn resume(
+        &mut self,
+        step: usize,
+        load: impl FnOnce(ModuleOptimizer) -> Result<ModuleOptimizer, Error>,
+    ) -> Result<(), Error> {
+        self.optimizer = load(self.optimizer.clone())?;
+        self.step = step;
+        Ok(())
+    }
+
     /// Ends the run.
     pub fn into_model(self) -> Model {
         self.model
@@ -102,6 +121,9 @@ impl Trainer {
     pub fn step(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
         let labels = |batch: &[Sample]| batch.iter().map(Sample::num_labels).sum::<usize>();
         let num_labels: usize = batches.iter().copied().map(labels).sum();
+        // The same dropout in a run that was resumed.
+        let weight = &self.model.language_model.embed_tokens.weight;
+        weight.device().seed(self.config.seed ^ self.step as u64);
         let mut total = 0.0;
         let mut accumulator = GradientsAccumulator::new();
         for batch in batches.iter().filter(|batch| labels(batch) > 0) {

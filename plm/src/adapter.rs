@@ -12,8 +12,8 @@ use serde::Deserialize;
 use crate::checkpoint::{LowRank, Weights, linears, read_file};
 use crate::{Error, Model};
 
-pub(crate) const CONFIG_FILE: &str = "adapter_config.json";
-pub(crate) const WEIGHT_FILE: &str = "adapter_model.safetensors";
+const CONFIG_FILE: &str = "adapter_config.json";
+pub(crate) const ADAPTER_FILE: &str = "adapter_model.safetensors";
 
 /// Before a module's name, in PEFT's names of tensors.
 const PREFIX: &str = "base_model.model.";
@@ -131,8 +131,8 @@ impl Scales {
 /// An adapter's tensors, by the names of the matrices that they are added to.
 pub(crate) fn read_adapter(source: &AdapterSource) -> Result<BTreeMap<String, LowRank>, Error> {
     let scales = Scales::read(source)?;
-    let path = source.dir.join(WEIGHT_FILE);
-    let weights = Weights::open_file(&path)?;
+    let path = source.dir.join(ADAPTER_FILE);
+    let weights = Weights::open_adapter(&source.dir)?;
     let error = |what| Error::WeightFile {
         path: path.clone(),
         what,
@@ -207,7 +207,7 @@ pub(crate) fn misfit(dir: &Path, name: &str, part: &LowRank, shape: Option<[usiz
         ),
     };
     Error::WeightFile {
-        path: dir.join(WEIGHT_FILE),
+        path: dir.join(ADAPTER_FILE),
         what,
     }
 }

@@ -11,6 +11,7 @@ use half::f16;
 use plm_linear::BlockFormat;
 
 use self::folder::NewFolder;
+pub use self::safetensors::CHECKPOINT_TEXTS;
 use crate::adapter::{misfit, read_adapter};
 use crate::checkpoint::{
     CheckpointFiles, Weights, block_shapes, check, codes_name, is_codes, matrix_format,

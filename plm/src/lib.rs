@@ -65,7 +65,7 @@ pub use adapter::AdapterSource;
 pub use answer::{Answer, Finish, Timing, Usage};
 pub use checkpoint::{Checkpoint, ParameterVisitor, Weights, WeightsError};
 pub use config::Config;
-pub use convert::{ConvertOptions, Converted, Layout, convert, layout_of};
+pub use convert::{CHECKPOINT_TEXTS, ConvertOptions, Converted, Layout, convert, layout_of};
 pub use decoding::{DEFAULT_MAX_NEW_TOKENS, Decoding};
 pub use device::DeviceChoice;
 pub use error::Error;
@@ -77,8 +77,8 @@ pub use plm_linear::{BlockFormat, MatmulPrecision};
 pub use plm_llm::{EarlyStopping, Penalties, RandomSampling, Sampling};
 pub use plm_processor::{
     Content, Conversation, DecodeLimits, EncodeOptions, FramePosition, FrameRule, FrameSampling,
-    Image, Media, Message, Processor, Prompt, PromptSize, Role, Rules, Tiles, TrainingPrompt,
-    Video, VisionInputType,
+    Image, META_MAX_FRAMES, Media, Message, Processor, Prompt, PromptSize, Role, Rules, Tiles,
+    TrainingPrompt, Video, VisionInputType,
 };
 pub use progress::{Progress, ProgressFn};
 #[cfg(feature = "random")]

@@ -128,6 +128,17 @@ impl PerceptionLM {
         &self.processor
     }
 
+    /// Replaces the network, such as by one that was trained further. What was kept of pictures and
+    /// answers is forgotten.
+    ///
+    /// The network must be on the same device and of the same sizes.
+    pub fn set_model(&mut self, model: Model) {
+        self.weight_bytes = model_bytes(&model);
+        self.model = model;
+        self.features = FeatureCache::new(self.features.max_bytes());
+        self.prefixes = PrefixCache::new(self.prefixes.max_bytes());
+    }
+
     /// The network.
     pub fn model(&self) -> &Model {
         &self.model

@@ -11,8 +11,10 @@ use plm::{
     PerceptionLM, Precision, VisionInputType,
 };
 use plm_linear::{Adapter, Weight};
+use plm_train::config::Part;
 use plm_train::{
-    LoraConfig, Sample, Trainable, Trainer, TrainerConfig, prepare, save_adapter, save_model,
+    Config, Event, Flow, LoraConfig, Sample, Trainable, Trainer, TrainerConfig, fine_tune, prepare,
+    save_adapter, save_model,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -347,7 +349,7 @@ fn a_saved_model_is_the_trained_one() {
 
         let out = tempfile::tempdir().unwrap();
         let saved = out.path().join("model");
-        save_model(trainer.model(), &saved).unwrap();
+        save_model(trainer.model(), None, &saved).unwrap();
         let expected = read_f32_tensors(&saved.join("model.safetensors"));
         let whole = plm.model().checkpoint_tensors();
         assert_eq!(expected.len(), whole.len());
@@ -402,4 +404,195 @@ fn adapters_beside_half_weights_learn() {
         Weight::Blocks(_) => unreachable!("the checkpoint is of bf16"),
     };
     weights(trainer.model()).assert_eq(&weights(plm.model()), true);
+}
+
+/// A run on three samples of text and a picture.
+fn run_config(dir: &Path, base: &Path, part: Part) -> Config {
+    let media = fixtures().join("media");
+    let rows: Vec<String> = [("shapes.png", "Red."), ("", "No."), ("", "Perhaps not.")]
+        .iter()
+        .enumerate()
+        .map(|(i, (image, answer))| {
+            let mut row = serde_json::json!({"conversations": [
+                {"from": "human", "value": format!("Question {i}?")},
+                {"from": "assistant", "value": answer},
+            ]});
+            if !image.is_empty() {
+                row["image"] = (*image).into();
+            }
+            row.to_string()
+        })
+        .collect();
+    fs::write(dir.join("train.jsonl"), rows.join("\n")).unwrap();
+    let text = format!(
+        "model = {base:?}\ndump_dir = \"run\"\nsteps = 6\n\
+         optim = {{ lr = 1e-3, warmup = 2, clip = 1.0 }}\n\
+         lora = {{ dropout = 0.2, use_dora = true }}\n\
+         checkpoint = {{ every = 100, keep = 1 }}\n\
+         [data]\nvision_input_type = \"vanilla\"\nbatch_size = 2\n\
+         datamix = [{{ path = \"train.jsonl\", root_dir = {media:?} }}]\n"
+    );
+    fs::write(dir.join("run.toml"), text).unwrap();
+    let mut config = Config::from_file(dir.join("run.toml")).unwrap();
+    config.train = part;
+    config
+}
+
+#[test]
+fn a_run_that_was_stopped_and_resumed_is_one_that_was_not() {
+    // Sums are in one order.
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build_global()
+        .unwrap();
+    for (part, file) in [
+        (Part::Lora, "adapter_model.safetensors"),
+        (Part::FrozenVision, "model.safetensors"),
+    ] {
+        let base = fixtures().join("gigantic");
+        let (whole, pieces) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let config = run_config(whole.path(), &base, part);
+        let outcome = fine_tune(&config, false, |_| Flow::Continue).unwrap();
+        assert_eq!(outcome.step, 6);
+        let expected = fs::read(outcome.dir.join(file)).unwrap();
+
+        let mut config = run_config(pieces.path(), &base, part);
+        let stop = |at: usize| {
+            move |event: Event<'_>| match event {
+                Event::Step(report, ..) if report.step + 1 == at => Flow::Stop,
+                _ => Flow::Continue,
+            }
+        };
+        let outcome = fine_tune(&config, false, stop(2)).unwrap();
+        assert_eq!(outcome.step, 2);
+        assert!(outcome.dir.ends_with("checkpoint-0000002"));
+        let refused = fine_tune(&config, false, stop(9)).unwrap_err().to_string();
+        assert!(refused.contains("holds a run"), "{refused}");
+        let outcome = fine_tune(&config, true, stop(5)).unwrap();
+        assert_eq!(outcome.step, 5);
+        assert!(!pieces.path().join("run/checkpoint-0000002").exists());
+        config.optim.lr = 1.0;
+        let refused = fine_tune(&config, true, stop(9)).unwrap_err().to_string();
+        assert!(refused.contains("began with another config"), "{refused}");
+        config.optim.lr = 1e-3;
+        let outcome = fine_tune(&config, true, stop(9)).unwrap();
+        assert_eq!(outcome.step, 6);
+        assert!(outcome.dir.ends_with("final"));
+        assert!(
+            fs::read(outcome.dir.join(file)).unwrap() == expected,
+            "{part:?}"
+        );
+        // What was made can be asked.
+        let options = match part {
+            Part::Lora => LoadOptions {
+                adapters: vec![AdapterSource::new(&outcome.dir)],
+                ..LoadOptions::default()
+            },
+            _ => LoadOptions::default(),
+        };
+        let model = if part == Part::Lora {
+            &base
+        } else {
+            &outcome.dir
+        };
+        PerceptionLM::from_dir(model, &options).unwrap();
+    }
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = fixtures().join("gigantic");
+    let mut config = run_config(dir.path(), &base, Part::Lora);
+    config.checkpoint.every = 2;
+    let blocked = dir.path().join("run/checkpoint-0000004");
+    let error = fine_tune(&config, false, |event| {
+        if let Event::Saved(saved) = event {
+            assert!(saved.ends_with("checkpoint-0000002"));
+            // Something else has the name of the next.
+            fs::create_dir_all(blocked.join("not empty")).unwrap();
+        }
+        Flow::Continue
+    });
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("checkpoint-0000004: cannot be written"),
+        "{error}"
+    );
+    let before = dir.path().join("run/checkpoint-0000002");
+    for file in [
+        "adapter_model.safetensors",
+        "optimizer.bpk",
+        "trainer_state.json",
+    ] {
+        assert!(before.join(file).is_file(), "{file}");
+    }
+    let left = fs::read_dir(dir.path().join("run")).unwrap();
+    let left = left.filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with('.')
+    });
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn boxes_videos_and_several_pictures_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = run_config(dir.path(), &fixtures().join("gigantic"), Part::Lora);
+    let turns = |value: &str| {
+        serde_json::json!([
+            {"from": "human", "value": value},
+            {"from": "gpt", "value": "It is <|bbox0|>."},
+        ])
+    };
+    let rows = [
+        serde_json::json!({
+            "image": "shapes.png", "bbox": [[1, 2, 3, 4]], "width": 64, "height": 48,
+            "conversations": turns("<image>\nWhere?"),
+        }),
+        serde_json::json!({
+            "image": ["shapes.png", "shapes.png"],
+            "conversations": turns("<image> or <image>?"),
+        }),
+        serde_json::json!({
+            "video": "clip.mp4", "conversations": turns("What moves?"),
+        }),
+    ];
+    for (row, refused) in [
+        (rows[0].clone(), None),
+        (rows[1].clone(), None),
+        (rows[2].clone(), Some("clip.mp4")),
+        (
+            serde_json::json!({"image": "shapes.png", "video": "a"}),
+            Some("both"),
+        ),
+        (serde_json::json!({"image": "shapes.png"}), Some("neither")),
+        (
+            serde_json::json!({"conversations": [{"from": "dog", "value": "Wuff"}]}),
+            Some("from `dog`"),
+        ),
+        (
+            serde_json::json!({"bbox": [[1, 2, 3, 4]], "text": "<|bbox0|>"}),
+            Some("without `width`"),
+        ),
+    ] {
+        fs::write(dir.path().join("train.jsonl"), row.to_string()).unwrap();
+        config.steps = 1;
+        let _ = fs::remove_dir_all(dir.path().join("run"));
+        match (fine_tune(&config, false, |_| Flow::Continue), refused) {
+            (Ok(outcome), None) => assert_eq!(outcome.step, 1),
+            (Err(error), Some(part)) => {
+                let message = error.to_string();
+                assert!(
+                    message.contains("line 1") && message.contains(part),
+                    "{message}"
+                );
+            }
+            (other, _) => panic!("{row}: {other:?}"),
+        }
+    }
 }

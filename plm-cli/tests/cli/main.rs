@@ -8,6 +8,7 @@
 //! | talking over a pipe | `chat` |
 //! | from one layout of a checkpoint to the other | `convert` |
 //! | checkpoints by their hub id | `hub` |
+//! | fine-tuning | `train` |
 //! | measurements | `bench` |
 //! | exit codes and messages of bad input | `errors` |
 //!
@@ -25,6 +26,7 @@ mod generate;
 mod hub;
 mod regions;
 mod stages;
+mod train;
 
 use std::fs;
 use std::io::Write;

@@ -13,8 +13,8 @@ use crate::checkpoint::{CheckpointFiles, EMBEDDING, Weights, block_shapes, quant
 use crate::config::QUANT_METHOD;
 use crate::{Config, Error};
 
-/// The files beside the weights.
-const TEXTS: [&str; 10] = [
+/// The files beside the weights, in Hugging Face's layout; not every checkpoint has all.
+pub const CHECKPOINT_TEXTS: [&str; 10] = [
     "chat_template.jinja",
     "chat_template.json",
     "config.json",
@@ -36,7 +36,7 @@ pub(super) fn write_texts(
     weights: &Weights,
     blocks: bool,
 ) -> Result<(), Error> {
-    for name in TEXTS {
+    for name in CHECKPOINT_TEXTS {
         match files.read(name)? {
             Some(text) if name == "config.json" && (blocks || is_translated(files)) => {
                 let mut json: Value =

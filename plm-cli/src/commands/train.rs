@@ -1,0 +1,96 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use plm_train::{Config, Event, Flow, StepReport, fine_tune};
+use serde::Serialize;
+
+use crate::args::TrainArgs;
+use crate::error::Error;
+use crate::{output, progress, threads};
+
+/// Time between two lines about steps, where no bar can be shown.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How the run ended, as it is printed for programs.
+#[derive(Debug, Serialize)]
+struct TrainReport {
+    steps: usize,
+    finished: bool,
+    out: String,
+    loss: Option<f64>,
+    validation_loss: Option<f64>,
+}
+
+pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
+    threads::limit(args.threads)?;
+    let config = Config::from_file(&args.config)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    // Without it, an interrupt ends the run at once, and the last checkpoint is there.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+
+    let bar = progress::count("training", config.steps);
+    let say = |text: &str| bar.suspend(|| output::note(text));
+    let (mut said, mut loss) = (None::<Instant>, None);
+    let outcome = fine_tune(&config, args.resume, |event| {
+        match event {
+            Event::Step(report, steps, left) => {
+                loss = Some(report.loss);
+                let line = about(report, steps, left);
+                bar.set_position(report.step as u64 + 1);
+                bar.set_message(line.clone());
+                let last = report.step + 1 == steps;
+                if bar.is_hidden() && (last || said.is_none_or(|at| at.elapsed() > QUIET)) {
+                    said = Some(Instant::now());
+                    say(&line);
+                }
+            }
+            Event::BadSample(error) => say(&format!("left out: {error}")),
+            Event::Evaluated(evaluation) => {
+                say(&format!(
+                    "validation after {} steps: loss {:.4}",
+                    evaluation.step, evaluation.loss
+                ));
+                for [question, expected, answer] in &evaluation.answers {
+                    say(&format!("  {question}\n    {answer}\n    ({expected})"));
+                }
+            }
+            Event::Saved(dir) => say(&format!("saved {}", dir.display())),
+        }
+        match interrupted.load(Ordering::Relaxed) {
+            true => Flow::Stop,
+            false => Flow::Continue,
+        }
+    })?;
+    bar.finish_and_clear();
+    let finished = outcome.step == config.steps;
+    let report = TrainReport {
+        steps: outcome.step,
+        finished,
+        out: outcome.dir.display().to_string(),
+        loss,
+        validation_loss: outcome.evaluation.map(|evaluation| evaluation.loss),
+    };
+    if args.json {
+        return output::json(&report);
+    }
+    output::line(&match finished {
+        true => format!("{}: after {} steps", report.out, report.steps),
+        false => format!(
+            "{}: stopped after {} steps; --resume goes on",
+            report.out, report.steps
+        ),
+    })
+}
+
+fn about(report: &StepReport, steps: usize, left: Duration) -> String {
+    let (minutes, seconds) = (left.as_secs() / 60, left.as_secs() % 60);
+    format!(
+        "step {}/{steps}: loss {:.4}, gradient {:.3}, learning rate {:.2e}, {minutes}:{seconds:02} left",
+        report.step + 1,
+        report.loss,
+        report.grad_norm,
+        report.learning_rate,
+    )
+}

@@ -1,0 +1,516 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use plm::{FrameRule, VisionInputType};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, LoraConfig, Schedule, TargetModules, Trainable, TrainerConfig};
+
+/// A run of fine-tuning, as a TOML file says it. Fields are named after Meta's stage configs where
+/// those have a counterpart.
+///
+/// ```toml
+/// model = "Perception-LM-1B"        # paths are relative to this file
+/// dump_dir = "runs/shapes"
+/// steps = 300
+/// train = "lora"                    # or all, frozen_vision, projector, frozen_decoder
+///
+/// [lora]
+/// rank = 16
+/// alpha = 32
+///
+/// [optim]
+/// lr = 1e-4
+/// warmup = 20
+///
+/// [data]
+/// datamix = [{ path = "train.jsonl" }]
+/// validation = "validation.jsonl"
+///
+/// [checkpoint]
+/// every = 100
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the checkpoint that is trained.
+    pub model: PathBuf,
+    /// Folder that checkpoints and metrics are written to.
+    pub dump_dir: PathBuf,
+    /// Steps of the run.
+    pub steps: usize,
+    /// Of new adapters, dropout and the order of samples.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// What is trained.
+    #[serde(default)]
+    pub train: Part,
+    /// Adapters, where `train` is `lora`.
+    #[serde(default)]
+    pub lora: Lora,
+    /// The optimiser.
+    pub optim: Optim,
+    /// What is learnt.
+    pub data: Data,
+    /// When the run is saved.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
+    /// When the model is evaluated.
+    #[serde(default)]
+    pub eval: Eval,
+}
+
+fn seed() -> u64 {
+    777
+}
+
+/// What is trained; see [`Trainable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Everything.
+    All,
+    /// Everything but the vision tower.
+    #[default]
+    FrozenVision,
+    /// The projector alone.
+    Projector,
+    /// Everything but the decoder.
+    FrozenDecoder,
+    /// Adapters.
+    Lora,
+}
+
+/// See [`LoraConfig`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lora {
+    /// The rank.
+    pub rank: usize,
+    /// Adapters are scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// Probability with which an adapter's input is dropped.
+    pub dropout: f64,
+    /// A regular expression for whole names of layers, or a list of last parts of names; all linear
+    /// layers of the decoder if not given.
+    pub target_modules: Option<Targets>,
+    /// Whether the lengths of the weights' rows are learnt too.
+    pub use_dora: bool,
+}
+
+impl Default for Lora {
+    fn default() -> Self {
+        let LoraConfig {
+            rank,
+            alpha,
+            dropout,
+            target_modules: _,
+            use_dora,
+        } = LoraConfig::default();
+        Self {
+            rank,
+            alpha,
+            dropout,
+            target_modules: None,
+            use_dora,
+        }
+    }
+}
+
+/// Layers by pattern or by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Targets {
+    /// A regular expression for whole names.
+    Pattern(String),
+    /// Last parts of names.
+    Names(Vec<String>),
+}
+
+/// AdamW and its learning rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optim {
+    /// The learning rate after the warm-up.
+    pub lr: f64,
+    /// Steps in which it rises to that.
+    #[serde(default)]
+    pub warmup: usize,
+    /// How it falls from there.
+    #[serde(default)]
+    pub scheduler: Scheduler,
+    /// The part of it that is left at the end.
+    #[serde(default)]
+    pub lr_min_ratio: f64,
+    /// Decay rates of the moments.
+    #[serde(default = "betas")]
+    pub betas: [f32; 2],
+    /// The least denominator.
+    #[serde(default = "epsilon")]
+    pub epsilon: f32,
+    /// Decay of all that is trained.
+    #[serde(default)]
+    pub weight_decay: f32,
+    /// The largest norm of all gradients together.
+    #[serde(default)]
+    pub clip: Option<f64>,
+}
+
+fn betas() -> [f32; 2] {
+    TrainerConfig::default().betas
+}
+
+fn epsilon() -> f32 {
+    TrainerConfig::default().epsilon
+}
+
+/// See [`Schedule`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheduler {
+    /// The learning rate stays.
+    Constant,
+    /// It falls in a line.
+    Linear,
+    /// It falls by half a cosine.
+    #[default]
+    Cosine,
+}
+
+/// What is learnt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Files of samples.
+    pub datamix: Vec<Dataset>,
+    /// A file of samples that the model is evaluated on.
+    #[serde(default)]
+    pub validation: Option<PathBuf>,
+    /// Samples that go through the model together.
+    #[serde(default = "one")]
+    pub batch_size: usize,
+    /// Batches of a step, whose gradients are added up.
+    #[serde(default = "one")]
+    pub grad_acc_steps: usize,
+    /// Most tokens of a sample; later turns are left out.
+    #[serde(default = "max_seqlen")]
+    pub max_seqlen: usize,
+    /// `thumb+tile` or `vanilla`; as the checkpoint says if not given. Several pictures of a
+    /// sample are one tile each.
+    #[serde(default)]
+    pub vision_input_type: Option<String>,
+    /// Most tiles of a picture's grid; as the checkpoint says if not given.
+    #[serde(default)]
+    pub max_num_tiles: Option<u32>,
+    /// Most frames of a video, of which one a second is shown.
+    #[serde(default = "max_video_frames")]
+    pub max_video_frames: usize,
+    /// Which tokens are learnt.
+    #[serde(default)]
+    pub labels: Labels,
+    /// What becomes of samples that cannot be read.
+    #[serde(default)]
+    pub bad_samples: BadSamples,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn max_seqlen() -> usize {
+    2048
+}
+
+fn max_video_frames() -> usize {
+    plm::META_MAX_FRAMES
+}
+
+/// A file of samples in Meta's JSONL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// The file.
+    pub path: PathBuf,
+    /// Where its pictures and videos are; the file's folder if not given.
+    #[serde(default)]
+    pub root_dir: Option<PathBuf>,
+    /// How often its samples come, beside other files; its number of samples if not given.
+    #[serde(default)]
+    pub weight: Option<f64>,
+}
+
+/// Which tokens of a sample are learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Labels {
+    /// Answers, by Meta's rule.
+    #[default]
+    Answers,
+    /// All text, as in the model card's example.
+    AllText,
+}
+
+/// What becomes of samples that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadSamples {
+    /// The run ends.
+    #[default]
+    Stop,
+    /// They are reported, and others take their places.
+    Skip,
+}
+
+/// When the run is saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpoint {
+    /// Steps between checkpoints.
+    pub every: usize,
+    /// Checkpoints that are kept.
+    pub keep: usize,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self {
+            every: 500,
+            keep: 1,
+        }
+    }
+}
+
+/// When the model is evaluated on the validation file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Eval {
+    /// Steps between evaluations.
+    pub every: usize,
+    /// Samples that are evaluated, from the file's beginning on.
+    pub samples: usize,
+    /// Of those, how many questions are answered too, to be looked at.
+    pub answers: usize,
+}
+
+impl Default for Eval {
+    fn default() -> Self {
+        Self {
+            every: 500,
+            samples: 100,
+            answers: 2,
+        }
+    }
+}
+
+/// What samples of a batch are filled up with: no token sees it, and none is learnt from it.
+pub(crate) const PAD_ID: u32 = 0;
+
+impl Config {
+    /// Reads and checks a TOML file; relative paths become relative to its folder.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] for the file; [`Error::Toml`] for its syntax and fields; [`Error::Config`]
+    /// for values that are out of range.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| Error::Toml {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let root = path.parent().unwrap_or(Path::new(""));
+        let data = &mut config.data;
+        let files = data.datamix.iter_mut();
+        let files = files.flat_map(|file| [Some(&mut file.path), file.root_dir.as_mut()]);
+        let paths = [&mut config.model, &mut config.dump_dir];
+        for path in paths
+            .into_iter()
+            .chain(data.validation.as_mut())
+            .chain(files.flatten())
+        {
+            *path = root.join(&*path);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks values against their ranges and each other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] that names the field and the rule.
+    pub fn check(&self) -> Result<(), Error> {
+        let (optim, data) = (&self.optim, &self.data);
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let part = |value: f64| (0.0..1.0).contains(&value);
+        let weights = data.datamix.iter().filter_map(|file| file.weight);
+        let rules = [
+            (self.steps > 0, "steps must be at least 1"),
+            (positive(optim.lr), "optim.lr must be above 0"),
+            (
+                (0.0..=1.0).contains(&optim.lr_min_ratio),
+                "optim.lr_min_ratio must be 0 to 1",
+            ),
+            (
+                optim.betas.iter().all(|&beta| part(beta.into())),
+                "optim.betas must be at least 0 and below 1",
+            ),
+            (
+                positive(optim.epsilon.into()),
+                "optim.epsilon must be above 0",
+            ),
+            (
+                optim.weight_decay.is_finite() && optim.weight_decay >= 0.0,
+                "optim.weight_decay must be at least 0",
+            ),
+            (
+                optim.clip.is_none_or(positive),
+                "optim.clip must be above 0",
+            ),
+            (!data.datamix.is_empty(), "data.datamix must name a file"),
+            (
+                weights.clone().all(positive),
+                "a weight in data.datamix must be above 0",
+            ),
+            (
+                weights.count() == 0 || data.datamix.iter().all(|file| file.weight.is_some()),
+                "all files of data.datamix must have a weight, or none",
+            ),
+            (data.batch_size > 0, "data.batch_size must be at least 1"),
+            (
+                data.grad_acc_steps > 0,
+                "data.grad_acc_steps must be at least 1",
+            ),
+            (data.max_seqlen > 1, "data.max_seqlen must be at least 2"),
+            (
+                data.max_video_frames > 0,
+                "data.max_video_frames must be at least 1",
+            ),
+            (
+                self.checkpoint.every > 0,
+                "checkpoint.every must be at least 1",
+            ),
+            (
+                self.checkpoint.keep > 0,
+                "checkpoint.keep must be at least 1",
+            ),
+            (self.eval.every > 0, "eval.every must be at least 1"),
+        ];
+        if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
+            return Err(Error::Config {
+                what: (*rule).to_owned(),
+            });
+        }
+        self.vision_input_type().map(|_| ())
+    }
+
+    /// What is trained.
+    pub fn trainable(&self) -> Trainable {
+        match self.train {
+            Part::All => Trainable::All,
+            Part::FrozenVision => Trainable::FrozenVision,
+            Part::Projector => Trainable::Projector,
+            Part::FrozenDecoder => Trainable::FrozenDecoder,
+            Part::Lora => Trainable::Lora(LoraConfig {
+                rank: self.lora.rank,
+                alpha: self.lora.alpha,
+                dropout: self.lora.dropout,
+                target_modules: match &self.lora.target_modules {
+                    None => TargetModules::default(),
+                    Some(Targets::Pattern(pattern)) => TargetModules::Pattern(pattern.clone()),
+                    Some(Targets::Names(names)) => TargetModules::Names(names.clone()),
+                },
+                use_dora: self.lora.use_dora,
+            }),
+        }
+    }
+
+    pub(crate) fn trainer(&self) -> TrainerConfig {
+        let optim = &self.optim;
+        let min_ratio = optim.lr_min_ratio;
+        TrainerConfig {
+            learning_rate: optim.lr,
+            schedule: match optim.scheduler {
+                Scheduler::Constant => Schedule::Constant,
+                Scheduler::Linear => Schedule::Linear { min_ratio },
+                Scheduler::Cosine => Schedule::Cosine { min_ratio },
+            },
+            warmup_steps: optim.warmup,
+            steps: self.steps,
+            betas: optim.betas,
+            epsilon: optim.epsilon,
+            weight_decay: optim.weight_decay,
+            max_grad_norm: optim.clip,
+            seed: self.seed,
+            pad_id: PAD_ID,
+        }
+    }
+
+    pub(crate) fn vision_input_type(&self) -> Result<Option<VisionInputType>, Error> {
+        let name = self.data.vision_input_type.as_deref();
+        let parsed = name.map(|name| name.parse::<VisionInputType>());
+        parsed.transpose().map_err(|error| Error::Config {
+            what: format!("data.vision_input_type: {error}"),
+        })
+    }
+
+    pub(crate) fn frame_rule(&self) -> FrameRule {
+        FrameRule::Meta {
+            max_frames: self.data.max_video_frames,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.toml");
+        fs::write(&path, text).unwrap();
+        Config::from_file(path)
+    }
+
+    const LEAST: &str = r#"
+        model = "m"
+        dump_dir = "d"
+        steps = 3
+        optim = { lr = 1e-3 }
+        [data]
+        datamix = [{ path = "a.jsonl" }]
+    "#;
+
+    #[test]
+    fn little_must_be_said() {
+        let config = config(LEAST).unwrap();
+        assert_eq!(config.trainable(), Trainable::FrozenVision);
+        assert!(config.model.ends_with("m") && config.model.is_absolute());
+        assert!(config.data.datamix[0].path.is_absolute());
+        assert_eq!(config.optim.betas, [0.9, 0.999]);
+    }
+
+    #[test]
+    fn wrong_fields_and_values_are_named() {
+        for (line, part) in [
+            ("step = 3", "unknown field `step`"),
+            ("optim.lr = 0.0", "duplicate key"),
+            ("max_seqlen = 1", "data.max_seqlen must be at least 2"),
+            ("batch_size = 0", "data.batch_size must be at least 1"),
+            ("vision_input_type = \"grid\"", "data.vision_input_type"),
+        ] {
+            let text = match line.starts_with("step") || line.starts_with("optim") {
+                true => format!("{line}\n{LEAST}"),
+                false => format!("{LEAST}\n{line}"),
+            };
+            let error = config(&text).unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            let message = format!("{error} {}", source.unwrap_or_default());
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

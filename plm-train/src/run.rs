@@ -1,0 +1,318 @@
+//! A whole run of fine-tuning.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use burn::module::Module;
+use plm::{Content, Conversation, Decoding, LoadOptions, Message, PerceptionLM, Precision, Role};
+use serde::Serialize;
+
+use crate::checkpoint::{self, State};
+use crate::config::{Config, PAD_ID, Part};
+use crate::data::{self, Reader};
+use crate::rows::RowFile;
+use crate::trainable::prepare_from;
+use crate::{Error, RowError, Sample, StepReport, Trainer, loss};
+
+/// Tokens of an answer that is given for an evaluation.
+const ANSWER_TOKENS: usize = 64;
+
+/// What happens in a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step was made; of so many, and the rest takes about so long.
+    Step(&'a StepReport, usize, Duration),
+    /// A sample could not be read, and another took its place.
+    BadSample(&'a RowError),
+    /// The model was evaluated.
+    Evaluated(&'a Evaluation),
+    /// A checkpoint was written.
+    Saved(&'a PathBuf),
+}
+
+/// What an evaluation found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Steps that were made before.
+    pub step: usize,
+    /// Mean cross-entropy of all labels.
+    pub loss: f64,
+    /// Questions, the answers that the file has, and the model's.
+    pub answers: Vec<[String; 3]>,
+}
+
+/// Whether a run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Continue,
+    /// It is saved, and ends.
+    Stop,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Steps that were made.
+    pub step: usize,
+    /// What training made, in Hugging Face's or PEFT's layout: `final` in the run's folder, or the
+    /// checkpoint that the run was stopped with.
+    pub dir: PathBuf,
+    /// The last evaluation.
+    pub evaluation: Option<Evaluation>,
+}
+
+/// Fine-tunes a model as a config says, from the beginning or, with `resume`, from the newest
+/// checkpoint in `dump_dir` on. `observe` is told what happens, and says whether to go on.
+///
+/// A run that was stopped and resumed equals one that was not. In `dump_dir` it leaves
+/// checkpoints, `metrics.jsonl`, and `final`.
+///
+/// # Errors
+///
+/// [`Error::Config`] when `dump_dir` holds a run and `resume` is not set, or one of another config;
+/// [`Error::Row`] for a sample that cannot be read; what loading and [`Trainer::step`] give;
+/// [`Error::Write`], which leaves the checkpoint before as it is.
+pub fn fine_tune(
+    config: &Config,
+    resume: bool,
+    mut observe: impl FnMut(Event<'_>) -> Flow,
+) -> Result<Outcome, Error> {
+    config.check()?;
+    let newest = checkpoint::list(&config.dump_dir)?.pop();
+    let state = match (&newest, resume) {
+        (Some(_), false) => {
+            return Err(Error::Config {
+                what: format!(
+                    "{}: the folder holds a run; resume it, or give another",
+                    config.dump_dir.display()
+                ),
+            });
+        }
+        (Some((_, dir)), true) => {
+            let state = checkpoint::read(dir)?;
+            same(config, &state.config)?;
+            state
+        }
+        (None, _) => State {
+            step: 0,
+            drawn: 0,
+            config: config.clone(),
+        },
+    };
+    let resumed = newest.map(|(_, dir)| dir);
+    let adapters = config.train == Part::Lora;
+    let options = LoadOptions {
+        precision: match adapters {
+            true => Precision::Auto,
+            false => Precision::F32,
+        },
+        ..LoadOptions::default()
+    };
+    let weights = match &resumed {
+        Some(dir) if !adapters => dir,
+        _ => &config.model,
+    };
+    let mut plm = PerceptionLM::from_dir(weights, &options)?;
+    let reader = Reader {
+        processor: Arc::new(plm::Checkpoint::from_dir(&config.model)?.processor),
+        config: config.clone(),
+    };
+    let adapter = resumed.as_deref().filter(|_| adapters);
+    let model = prepare_from(
+        plm.model().clone(),
+        &config.trainable(),
+        config.seed,
+        adapter,
+    )?;
+    let mut trainer = Trainer::new(model, config.trainer());
+    if let Some(dir) = &resumed {
+        trainer.resume(state.step, |optimizer| {
+            checkpoint::read_optimizer(optimizer, dir)
+        })?;
+    }
+    let validation = match &config.data.validation {
+        Some(path) => Some(RowFile::open(path, None)?),
+        None => None,
+    };
+    let mut metrics = Metrics::open(config)?;
+    let samples = data::read(reader.clone(), state.drawn)?;
+    let mut state = state;
+    let mut evaluation = None;
+    let begin = (Instant::now(), state.step);
+    while state.step < config.steps {
+        // The sender ends with an error alone.
+        let step = samples.recv().map_err(|_| Error::NothingToLearn)??;
+        let mut flow = Flow::Continue;
+        for error in &step.bad {
+            metrics.write(error)?;
+            if observe(Event::BadSample(error)) == Flow::Stop {
+                flow = Flow::Stop;
+            }
+        }
+        let batches: Vec<&[Sample]> = step.samples.chunks(config.data.batch_size).collect();
+        let report = trainer.step(&batches)?;
+        metrics.write(&report)?;
+        state.step += 1;
+        state.drawn = step.drawn;
+        let a_step = begin.0.elapsed() / (state.step - begin.1) as u32;
+        let left = a_step * (config.steps - state.step) as u32;
+        if observe(Event::Step(&report, config.steps, left)) == Flow::Stop {
+            flow = Flow::Stop;
+        }
+        let last = state.step == config.steps;
+        if let Some(file) = &validation
+            && (state.step.is_multiple_of(config.eval.every) || last)
+        {
+            let found = evaluate(&mut plm, &trainer, &reader, file, state.step)?;
+            metrics.write(&found)?;
+            if observe(Event::Evaluated(&found)) == Flow::Stop {
+                flow = Flow::Stop;
+            }
+            evaluation = Some(found);
+        }
+        if state.step.is_multiple_of(config.checkpoint.every) || last || flow == Flow::Stop {
+            let dir = checkpoint::save(trainer.model(), trainer.optimizer(), &state)?;
+            observe(Event::Saved(&dir));
+            if flow == Flow::Stop && !last {
+                return Ok(Outcome {
+                    step: state.step,
+                    dir,
+                    evaluation,
+                });
+            }
+        }
+    }
+    let dir = config.dump_dir.join("final");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).map_err(|source| Error::Write {
+            path: dir.clone(),
+            source,
+        })?;
+    }
+    checkpoint::export(trainer.model(), config, &dir)?;
+    Ok(Outcome {
+        step: state.step,
+        dir,
+        evaluation,
+    })
+}
+
+/// Checks that a run goes on as it began; how often it is saved and evaluated may change, and the
+/// files may have moved.
+fn same(config: &Config, begun: &Config) -> Result<(), Error> {
+    let essence = |config: &Config| {
+        let mut config = config.clone();
+        config.checkpoint = Default::default();
+        config.eval = Default::default();
+        config.model = PathBuf::new();
+        config.dump_dir = PathBuf::new();
+        config.data.validation = None;
+        for file in &mut config.data.datamix {
+            file.path = PathBuf::new();
+            file.root_dir = None;
+        }
+        config
+    };
+    if essence(config) == essence(begun) {
+        return Ok(());
+    }
+    Err(Error::Config {
+        what: "the run in dump_dir began with another config; only files, `checkpoint` and `eval` \
+               may change"
+            .into(),
+    })
+}
+
+/// The loss on the first samples of a file, and answers to some of their questions.
+fn evaluate(
+    plm: &mut PerceptionLM,
+    trainer: &Trainer,
+    reader: &Reader,
+    file: &RowFile,
+    step: usize,
+) -> Result<Evaluation, Error> {
+    // Without gradients, by the kernels that answer.
+    plm.set_model(trainer.model().valid());
+    let eval = &reader.config.eval;
+    let (mut sum, mut count) = (0.0, 0);
+    for index in 0..eval.samples.min(file.len()) {
+        let (sample, _) = reader.sample(file, index)?;
+        let (loss, labels) = loss(plm.model(), &[sample], PAD_ID)?;
+        sum += loss.into_scalar::<f64>() * labels as f64;
+        count += labels;
+    }
+    let mut answers = Vec::new();
+    for index in 0..eval.answers.min(file.len()) {
+        let whole = file.conversation(index, reader.config.frame_rule())?;
+        let Some(at) = whole
+            .messages
+            .iter()
+            .position(|message| message.role == Role::Assistant)
+        else {
+            continue;
+        };
+        let question = Conversation {
+            messages: whole.messages[..at].to_vec(),
+            ..whole.clone()
+        };
+        let options = reader.options(whole.media().count())?;
+        let prompt = plm.encode_with(&question, &options)?;
+        let decoding = Decoding {
+            max_new_tokens: ANSWER_TOKENS,
+            ..Decoding::default()
+        };
+        let answer = plm.generate_prompt(&prompt, &decoding)?;
+        let text = |at: usize| text_of(&whole.messages[at]);
+        answers.push([text(at - 1), text(at), answer.text]);
+    }
+    Ok(Evaluation {
+        step,
+        loss: sum / f64::from(count.max(1) as u32),
+        answers,
+    })
+}
+
+/// The words of a message.
+fn text_of(message: &Message) -> String {
+    let parts = message.content.iter().filter_map(|content| match content {
+        Content::Text(text) => Some(text.as_str()),
+        Content::Image(_) | Content::Video(_) => None,
+    });
+    parts.collect()
+}
+
+/// What happened, one JSON object a line.
+struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    fn open(config: &Config) -> Result<Self, Error> {
+        let path = config.dump_dir.join("metrics.jsonl");
+        let open = || {
+            fs::create_dir_all(&config.dump_dir)?;
+            OpenOptions::new().create(true).append(true).open(&path)
+        };
+        match open() {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(Error::Write { path, source }),
+        }
+    }
+
+    fn write(&mut self, what: &impl Serialize) -> Result<(), Error> {
+        let mut write = || {
+            let mut line = serde_json::to_vec(what)?;
+            line.push(b'\n');
+            self.file.write_all(&line)
+        };
+        write().map_err(|source| Error::Write {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
