@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use plm::Model;
 use serde::Serialize;
@@ -60,6 +62,8 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Tokens that were learnt from.
     pub num_labels: usize,
+    /// Seconds that it took, without waiting for samples.
+    pub seconds: f64,
 }
 
 /// Trains a model that [`prepare`](crate::prepare) made ready.
@@ -119,6 +123,7 @@ impl Trainer {
     ///
     /// As [`loss`](crate::loss()); [`Error::Diverged`]. The model stays as it was.
     pub fn step(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
+        let start = Instant::now();
         let labels = |batch: &[Sample]| batch.iter().map(Sample::num_labels).sum::<usize>();
         let num_labels: usize = batches.iter().copied().map(labels).sum();
         // The same dropout in a run that was resumed.
@@ -168,6 +173,7 @@ impl Trainer {
             grad_norm,
             learning_rate,
             num_labels,
+            seconds: start.elapsed().as_secs_f64(),
         })
     }
 }
