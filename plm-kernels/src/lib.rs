@@ -35,6 +35,7 @@ mod rounding;
 mod scratch;
 mod threads;
 mod tile;
+mod transpose;
 
 pub use activation::silu_mul;
 pub use attention::{Attention, attention};
@@ -45,3 +46,4 @@ pub use norm::{Norm, add, normalize};
 pub use product::{Activation, MatmulPrecision, Product, expand_row, products};
 pub use quantize::{BlockFormat, quantize};
 pub use threads::{in_pool, num_threads};
+pub use transpose::transpose;

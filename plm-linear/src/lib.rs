@@ -22,6 +22,8 @@
 
 mod adapter;
 mod blocks;
+#[cfg(feature = "autodiff")]
+mod gradient;
 pub mod host;
 mod linear;
 mod product;

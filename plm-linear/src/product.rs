@@ -131,7 +131,36 @@ fn with_burn<const D: usize>(
     // Folding to two dimensions first matters: a product of a 3-D tensor with the transposed
     // view would copy the weight.
     let x = x.reshape([rows, d_input]);
-    let y = match weight {
+    let y = match with_gradient(&x, weight) {
+        Some(y) => y,
+        None => matmul(x, weight),
+    };
+    let y = match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    };
+    let y = match activation {
+        Activation::None => y,
+        Activation::Gelu => gelu(y),
+    };
+    y.reshape(dims)
+}
+
+/// The product by kernels that take gradients.
+#[cfg(feature = "autodiff")]
+fn with_gradient(x: &Tensor<2>, weight: &Weight) -> Option<Tensor<2>> {
+    crate::gradient::product(x, weight)
+}
+
+#[cfg(not(feature = "autodiff"))]
+fn with_gradient(_: &Tensor<2>, _: &Weight) -> Option<Tensor<2>> {
+    None
+}
+
+/// The product by burn's, of a weight that is widened panel by panel.
+fn matmul(x: Tensor<2>, weight: &Weight) -> Tensor<2> {
+    let [d_output, d_input] = weight.dims();
+    match weight {
         Weight::Float(weight) if weight.val().dtype() == x.dtype() => {
             x.matmul(weight.val().transpose())
         }
@@ -143,16 +172,7 @@ fn with_burn<const D: usize>(
             });
             Tensor::cat(panels.collect(), 1)
         }
-    };
-    let y = match bias {
-        Some(bias) => y + bias.unsqueeze(),
-        None => y,
-    };
-    let y = match activation {
-        Activation::None => y,
-        Activation::Gelu => gelu(y),
-    };
-    y.reshape(dims)
+    }
 }
 
 /// The rows `start..end` of a weight.

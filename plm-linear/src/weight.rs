@@ -95,6 +95,18 @@ impl Weight {
         }
     }
 
+    /// The same weight, of which no gradient is taken.
+    #[cfg(feature = "autodiff")]
+    pub(crate) fn without_autodiff(&self) -> Self {
+        match self {
+            Self::Float(weight) => {
+                let tensor = weight.val().without_autodiff();
+                Self::Float(Param::initialized(weight.id, tensor))
+            }
+            Self::Blocks(blocks) => Self::Blocks(burn::module::Module::valid(blocks)),
+        }
+    }
+
     /// The numbers, where they are in this process's memory.
     pub(crate) fn held(&self) -> Option<Held> {
         Some(match self {
