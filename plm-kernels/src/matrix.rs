@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 /// Weights of a row that share a scale in the block-quantised formats.
@@ -68,6 +70,30 @@ impl<'a> Matrix<'a> {
             columns,
             weights,
         }
+    }
+
+    /// Some of its rows.
+    ///
+    /// # Panics
+    ///
+    /// When it has not so many.
+    pub fn narrow(&self, rows: Range<usize>) -> Self {
+        let blocks = self.columns.div_ceil(BLOCK);
+        let of = |width: usize| rows.start * width..rows.end * width;
+        let weights = match self.weights {
+            Weights::F32(values) => Weights::F32(&values[of(self.columns)]),
+            Weights::Bf16(values) => Weights::Bf16(&values[of(self.columns)]),
+            Weights::F16(values) => Weights::F16(&values[of(self.columns)]),
+            Weights::Q8 { codes, scales } => Weights::Q8 {
+                codes: &codes[of(blocks * BLOCK)],
+                scales: &scales[of(blocks)],
+            },
+            Weights::Q4 { codes, scales } => Weights::Q4 {
+                codes: &codes[of(blocks * BLOCK / 2)],
+                scales: &scales[of(blocks)],
+            },
+        };
+        Self::new(rows.len(), self.columns, weights)
     }
 
     /// Outputs of a product with this matrix.

@@ -15,6 +15,9 @@ use crate::Weight;
 use crate::host::{self, F32s};
 use crate::weight::Held;
 
+/// Elements of a weight that are turned at a time (64 MiB of f32).
+const PANEL_ELEMENTS: usize = 1 << 24;
+
 type Primitive = <Flex as BackendTypes>::FloatTensorPrimitive;
 
 /// A product's input `[rows, d_input]` and weight, as the backward pass needs them.
@@ -62,14 +65,30 @@ impl Backward<Flex, 2> for Trained {
 }
 
 impl State {
-    /// The gradient of the input, `y · weight`.
+    /// The gradient of the input, `y · weight`: panel by panel of the weight, which is turned in the
+    /// cache.
     fn of_input(&self, y: &[f32]) -> Primitive {
         let [d_output, d_input] = self.weight.dims();
         let held = self.held();
-        let turned = transpose(&self.weight.matrix(&held));
-        let matrix = Matrix::new(d_input, d_output, Weights::F32(&turned));
+        let weight = self.weight.matrix(&held);
+        let step = (PANEL_ELEMENTS / d_input.max(1)).clamp(1, d_output);
         let mut x = vec![0.0; self.rows * d_input];
-        products(y, self.rows, &mut [Product::new(matrix, &mut x)]);
+        let mut part = vec![0.0; if step < d_output { x.len() } else { 0 }];
+        let mut panel = Vec::new();
+        for start in (0..d_output).step_by(step) {
+            let outputs = start..(start + step).min(d_output);
+            let turned = transpose(&weight.narrow(outputs.clone()));
+            let matrix = Matrix::new(d_input, outputs.len(), Weights::F32(&turned));
+            if outputs.len() == d_output {
+                products(y, self.rows, &mut [Product::new(matrix, &mut x)]);
+                continue;
+            }
+            panel.clear();
+            let rows = y.chunks(d_output);
+            rows.for_each(|row| panel.extend_from_slice(&row[outputs.clone()]));
+            products(&panel, self.rows, &mut [Product::new(matrix, &mut part)]);
+            x.iter_mut().zip(&part).for_each(|(x, part)| *x += part);
+        }
         primitive(x, [self.rows, d_input])
     }
 
@@ -201,6 +220,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn panels_of_a_large_weight_are_summed_up() {
+        let weight = random([PANEL_ELEMENTS / 700 + 50, 700]);
+        let held = Weight::Float(Param::from_tensor(weight.clone()));
+        let x = random([10, 700]).autodiff().require_grad();
+        let factors = random([10, weight.dims()[0]]);
+        let y = product(&x, &held).unwrap();
+        let gradients = (y * factors.clone().autodiff()).sum().backward();
+        x.grad(&gradients)
+            .unwrap()
+            .into_data()
+            .assert_approx_eq::<f32>(
+                &factors.matmul(weight).into_data(),
+                Tolerance::absolute(1e-3),
+            );
     }
 
     #[test]
