@@ -73,7 +73,8 @@ pub struct Outcome {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when `dump_dir` holds a run and `resume` is not set, or one of another config;
+/// [`Error::Config`] when `dump_dir` holds a run and `resume` is not set, or one of another config, or
+/// a model in Meta's layout is to be trained as a whole;
 /// [`Error::Row`] for a sample that cannot be read; what loading and [`Trainer::step`] give;
 /// [`Error::Write`], which leaves the checkpoint before as it is.
 pub fn fine_tune(
@@ -82,6 +83,15 @@ pub fn fine_tune(
     mut observe: impl FnMut(Event<'_>) -> Flow,
 ) -> Result<Outcome, Error> {
     config.check()?;
+    if config.train != Part::Lora && plm::layout_of(&config.model) == plm::Layout::Original {
+        return Err(Error::Config {
+            what: format!(
+                "{}: weights in Meta's layout cannot be trained as a whole; convert them first, or \
+                 train adapters",
+                config.model.display()
+            ),
+        });
+    }
     let newest = checkpoint::list(&config.dump_dir)?.pop();
     let state = match (&newest, resume) {
         (Some(_), false) => {
@@ -116,7 +126,7 @@ pub fn fine_tune(
         Some(dir) if !adapters => dir,
         _ => &config.model,
     };
-    let mut plm = PerceptionLM::from_dir(weights, &options)?;
+    let plm = PerceptionLM::from_dir(weights, &options)?;
     let reader = Reader {
         processor: Arc::new(plm::Checkpoint::from_dir(&config.model)?.processor),
         config: config.clone(),
@@ -128,6 +138,8 @@ pub fn fine_tune(
         config.seed,
         adapter,
     )?;
+    // What is trained is not to be held twice.
+    drop(plm);
     let mut trainer = Trainer::new(model, config.trainer());
     if let Some(dir) = &resumed {
         trainer.resume(state.step, |optimizer| {
@@ -167,7 +179,7 @@ pub fn fine_tune(
         if let Some(file) = &validation
             && (state.step.is_multiple_of(config.eval.every) || last)
         {
-            let found = evaluate(&mut plm, &trainer, &reader, file, state.step)?;
+            let found = evaluate(&trainer, &reader, file, state.step)?;
             metrics.write(&found)?;
             if observe(Event::Evaluated(&found)) == Flow::Stop {
                 flow = Flow::Stop;
@@ -229,13 +241,13 @@ fn same(config: &Config, begun: &Config) -> Result<(), Error> {
 
 /// The loss on the first samples of a file, and answers to some of their questions.
 fn evaluate(
-    plm: &mut PerceptionLM,
     trainer: &Trainer,
     reader: &Reader,
     file: &RowFile,
     step: usize,
 ) -> Result<Evaluation, Error> {
     // Without gradients, by the kernels that answer.
+    let mut plm = PerceptionLM::from_dir(&reader.config.model, &LoadOptions::default())?;
     plm.set_model(trainer.model().valid());
     let eval = &reader.config.eval;
     let (mut sum, mut count) = (0.0, 0);

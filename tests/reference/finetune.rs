@@ -540,6 +540,18 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
 }
 
 #[test]
+fn a_model_in_metas_layout_is_trained_by_adapters_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = fixtures().join("original");
+    let config = run_config(dir.path(), &base, Part::FrozenVision);
+    let error = fine_tune(&config, false, |_| Flow::Continue).unwrap_err();
+    assert!(error.to_string().contains("convert them first"), "{error}");
+    let config = run_config(dir.path(), &base, Part::Lora);
+    let outcome = fine_tune(&config, false, |_| Flow::Continue).unwrap();
+    assert_eq!(outcome.step, 6);
+}
+
+#[test]
 fn boxes_videos_and_several_pictures_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = run_config(dir.path(), &fixtures().join("gigantic"), Part::Lora);
