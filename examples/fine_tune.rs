@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let lesson = plm
         .processor()
         .encode_for_training(&lesson, &options, 2048)?;
-    let lesson = Sample::of_answers(lesson);
+    let batch = [Sample::of_answers(lesson)];
     let lora = LoraConfig::default();
     let model_in_training = prepare(plm.model().clone(), &Trainable::Lora(lora.clone()), 0)?;
     let config = TrainerConfig {
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut trainer = Trainer::new(model_in_training, config);
     for _ in 0..40 {
-        let report = trainer.step(&[&[lesson.clone()]])?;
+        let report = trainer.step(&[&batch])?;
         if report.step % 10 == 0 {
             println!("step {}: loss {:.3}", report.step, report.loss);
         }
