@@ -1,7 +1,7 @@
 //! A log that a test can read.
 
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -22,6 +22,12 @@ impl Warnings {
 
     /// Runs `call` and collects what it warns of.
     pub(crate) fn of<T>(&self, call: impl FnOnce() -> T) -> T {
+        // Another thread that is the first to come by a warning, with nobody to listen, would have
+        // it taken for one that nobody wants.
+        static LISTENER: Once = Once::new();
+        LISTENER.call_once(|| {
+            let _ = tracing::subscriber::set_global_default(Self::default());
+        });
         tracing::subscriber::with_default(self.clone(), call)
     }
 }
