@@ -71,7 +71,7 @@ pub enum MatmulPrecision {
     Highest,
     /// On processors with AVX-512 VNNI or AVX-VNNI, with activations and weights rounded to blocks
     /// of 32 integers of 16 bits, of which 13 to 15 are used, and a scale, and sums of a block that
-    /// are exact; about four times as precise as TF32. On other processors, in f32.
+    /// are exact. On other processors, in f32.
     High,
 }
 

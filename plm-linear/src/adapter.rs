@@ -58,6 +58,13 @@ impl Adapter {
         self
     }
 
+    /// The same to be trained, with dropout of the input, whatever it was before.
+    #[must_use]
+    pub fn trainable(mut self, dropout: f64) -> Self {
+        self.norms = None;
+        self.with_dropout(dropout)
+    }
+
     /// The same for answers alone: what depends on the weight but not on the input is computed
     /// once.
     #[must_use]

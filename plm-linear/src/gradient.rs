@@ -1,7 +1,7 @@
 //! Products with gradients, by the kernels, where numbers are in this process's memory.
 //!
-//! A weight of any format gives a gradient to its input without being widened beforehand, so that
-//! adapters are trained beside half and quantised weights in no more memory than these take.
+//! A weight of any format gives a gradient to its input with a panel of it widened at a time, so that
+//! adapters are trained beside half and quantised weights that stay so.
 
 use burn::backend::{Autodiff, BackendTypes, Flex};
 use burn::tensor::{Device, Tensor};
@@ -65,8 +65,7 @@ impl Backward<Flex, 2> for Trained {
 }
 
 impl State {
-    /// The gradient of the input, `y · weight`: panel by panel of the weight, which is turned in the
-    /// cache.
+    /// The gradient of the input, `y · weight`: panel by panel of the weight, which is turned by itself.
     fn of_input(&self, y: &[f32]) -> Primitive {
         let [d_output, d_input] = self.weight.dims();
         let held = self.held();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use plm::{FrameRule, VisionInputType};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LoraConfig, Schedule, TargetModules, Trainable, TrainerConfig};
+use crate::{Error, LoraConfig, Schedule, Trainable, TrainerConfig};
 
 /// A run of fine-tuning, as a TOML file says it. Fields are named after Meta's stage configs where
 /// those have a counterpart.
@@ -47,7 +47,7 @@ pub struct Config {
     pub train: Part,
     /// Adapters, where `train` is `lora`.
     #[serde(default)]
-    pub lora: Lora,
+    pub lora: LoraConfig,
     /// The optimiser.
     pub optim: Optim,
     /// What is learnt.
@@ -79,52 +79,6 @@ pub enum Part {
     FrozenDecoder,
     /// Adapters.
     Lora,
-}
-
-/// See [`LoraConfig`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lora {
-    /// The rank.
-    pub rank: usize,
-    /// Adapters are scaled by `alpha / rank`.
-    pub alpha: f64,
-    /// Probability with which an adapter's input is dropped.
-    pub dropout: f64,
-    /// A regular expression for whole names of layers, or a list of last parts of names; all linear
-    /// layers of the decoder if not given.
-    pub target_modules: Option<Targets>,
-    /// Whether the lengths of the weights' rows are learnt too.
-    pub use_dora: bool,
-}
-
-impl Default for Lora {
-    fn default() -> Self {
-        let LoraConfig {
-            rank,
-            alpha,
-            dropout,
-            target_modules: _,
-            use_dora,
-        } = LoraConfig::default();
-        Self {
-            rank,
-            alpha,
-            dropout,
-            target_modules: None,
-            use_dora,
-        }
-    }
-}
-
-/// Layers by pattern or by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Targets {
-    /// A regular expression for whole names.
-    Pattern(String),
-    /// Last parts of names.
-    Names(Vec<String>),
 }
 
 /// AdamW and its learning rate.
@@ -415,17 +369,7 @@ impl Config {
             Part::FrozenVision => Trainable::FrozenVision,
             Part::Projector => Trainable::Projector,
             Part::FrozenDecoder => Trainable::FrozenDecoder,
-            Part::Lora => Trainable::Lora(LoraConfig {
-                rank: self.lora.rank,
-                alpha: self.lora.alpha,
-                dropout: self.lora.dropout,
-                target_modules: match &self.lora.target_modules {
-                    None => TargetModules::default(),
-                    Some(Targets::Pattern(pattern)) => TargetModules::Pattern(pattern.clone()),
-                    Some(Targets::Names(names)) => TargetModules::Names(names.clone()),
-                },
-                use_dora: self.lora.use_dora,
-            }),
+            Part::Lora => Trainable::Lora(self.lora.clone()),
         }
     }
 

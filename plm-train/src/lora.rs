@@ -1,11 +1,10 @@
-use std::path::Path;
-
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use plm::{Model, Weights};
+use burn::tensor::{Tensor, TensorData};
+use plm::Model;
 use plm_linear::{Adapter, Weight};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
@@ -15,7 +14,8 @@ const DECODER_LAYERS: &str =
 
 /// Which linear layers get an adapter. Names are those of a checkpoint's tensors without
 /// `.weight`, such as `model.language_model.layers.0.mlp.up_proj`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum TargetModules {
     /// Those whose whole name matches a regular expression.
     Pattern(String),
@@ -47,7 +47,8 @@ impl TargetModules {
 }
 
 /// Low-rank adapters, as PEFT's `LoraConfig`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
     /// The rank, `r`.
     pub rank: usize,
@@ -88,31 +89,28 @@ impl LoraConfig {
         Err(Error::Config { what: what.into() })
     }
 
-    /// Adds new adapters to a model: `A` uniform within `1/√d_input`, `B` zero, so that the model
-    /// answers as before.
-    ///
-    /// With a folder, the adapters are those that were saved there.
-    pub(crate) fn attach(
-        &self,
-        model: &mut Model,
-        seed: u64,
-        saved: Option<&Path>,
-    ) -> Result<(), Error> {
+    /// Gives a model adapters that can be trained: those that it has go on, and other layers get new
+    /// ones, `A` uniform within `1/√d_input` and `B` zero, so that the model answers as before.
+    pub(crate) fn attach(&self, model: &mut Model, seed: u64) -> Result<(), Error> {
         self.check()?;
-        let saved = saved.map(SavedAdapter::open).transpose()?;
         let matcher = self.target_modules.matcher()?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut found = false;
         for (name, linear) in model.linears() {
-            if !matcher.is_match(name.strip_suffix(".weight").unwrap_or(&name)) {
-                continue;
-            }
-            found = true;
-            let device = linear.weight.device();
-            let mut adapter = self.adapter(&linear.weight, &device, &mut rng);
-            if let Some(saved) = &saved {
-                adapter = saved.adapter(&name, &adapter, &device)?;
-            }
+            let wanted = matcher.is_match(name.strip_suffix(".weight").unwrap_or(&name));
+            found |= wanted;
+            let adapter = match (wanted, linear.adapters.pop()) {
+                (false, None) => continue,
+                (true, None) => self.adapter(&linear.weight, &mut rng),
+                (true, Some(adapter)) if linear.adapters.is_empty() && self.describes(&adapter) => {
+                    adapter.trainable(self.dropout)
+                }
+                (_, Some(_)) => {
+                    return Err(Error::Config {
+                        what: format!("`{name}` has an adapter, which is another than `lora` says"),
+                    });
+                }
+            };
             linear.adapters.push(adapter);
         }
         if found {
@@ -123,14 +121,21 @@ impl LoraConfig {
         })
     }
 
-    fn adapter(&self, weight: &Weight, device: &Device, rng: &mut ChaCha8Rng) -> Adapter {
-        let [d_output, d_input] = weight.dims();
+    /// Whether an adapter is one of these.
+    fn describes(&self, adapter: &Adapter) -> bool {
+        adapter.lora_a.dims()[0] == self.rank
+            && adapter.magnitude.is_some() == self.use_dora
+            && adapter.scale() == self.alpha / self.rank as f64
+    }
+
+    fn adapter(&self, weight: &Weight, rng: &mut ChaCha8Rng) -> Adapter {
+        let ([d_output, d_input], device) = (weight.dims(), weight.device());
         let bound = 1.0 / (d_input as f32).sqrt();
         let a: Vec<f32> = (0..self.rank * d_input)
             .map(|_| rng.random_range(-bound..=bound))
             .collect();
-        let a = Tensor::from_data(TensorData::new(a, [self.rank, d_input]), device);
-        let b = Tensor::zeros([d_output, self.rank], device);
+        let a = Tensor::from_data(TensorData::new(a, [self.rank, d_input]), &device);
+        let b = Tensor::zeros([d_output, self.rank], &device);
         let scale = self.alpha / self.rank as f64;
         let adapter = Adapter::new(a, b, scale).with_dropout(self.dropout);
         match self.use_dora {
@@ -141,33 +146,5 @@ impl LoraConfig {
             }
             false => adapter,
         }
-    }
-}
-
-/// The tensors of an adapter that a run saved.
-struct SavedAdapter(Weights);
-
-impl SavedAdapter {
-    fn open(dir: &Path) -> Result<Self, Error> {
-        Ok(Self(Weights::open_adapter(dir)?))
-    }
-
-    /// The numbers of one layer, in place of a new adapter's.
-    fn adapter(&self, name: &str, new: &Adapter, device: &Device) -> Result<Adapter, Error> {
-        let module = name.strip_suffix(".weight").unwrap_or(name);
-        let read = |part| {
-            let name = format!("base_model.model.{module}.{part}");
-            self.0.read(&name, DType::F32)
-        };
-        let a = Tensor::from_data(read("lora_A.weight")?, device);
-        let b = Tensor::from_data(read("lora_B.weight")?, device);
-        let adapter = Adapter::new(a, b, new.scale()).with_dropout(new.dropout.prob);
-        Ok(match new.magnitude {
-            Some(_) => {
-                let magnitude = read("lora_magnitude_vector")?;
-                adapter.with_magnitude(Tensor::from_data(magnitude, device))
-            }
-            None => adapter,
-        })
     }
 }

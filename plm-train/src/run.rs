@@ -2,20 +2,22 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
-use plm::{Content, Conversation, Decoding, LoadOptions, Message, PerceptionLM, Precision, Role};
+use plm::{
+    AdapterSource, Content, Conversation, Decoding, LoadOptions, Message, PerceptionLM, Precision,
+    Role,
+};
 use serde::Serialize;
 
 use crate::checkpoint::{self, State};
 use crate::config::{Config, PAD_ID, Part};
 use crate::data::{self, Reader};
 use crate::rows::RowFile;
-use crate::trainable::prepare_from;
-use crate::{Error, RowError, Sample, StepReport, Trainer, loss};
+use crate::{Error, RowError, Sample, StepReport, Trainer, loss, prepare};
 
 /// Tokens of an answer that is given for an evaluation.
 const ANSWER_TOKENS: usize = 64;
@@ -27,10 +29,12 @@ pub enum Event<'a> {
     Step(&'a StepReport, usize, Duration),
     /// A sample could not be read, and another took its place.
     BadSample(&'a RowError),
+    /// So many turns at the ends of a step's samples had no room.
+    TurnsLeftOut(usize),
     /// The model was evaluated.
     Evaluated(&'a Evaluation),
     /// A checkpoint was written.
-    Saved(&'a PathBuf),
+    Saved(&'a Path),
 }
 
 /// What an evaluation found.
@@ -114,30 +118,23 @@ pub fn fine_tune(
         },
     };
     let resumed = newest.map(|(_, dir)| dir);
-    let adapters = config.train == Part::Lora;
-    let options = LoadOptions {
-        precision: match adapters {
-            true => Precision::Auto,
-            false => Precision::F32,
-        },
-        ..LoadOptions::default()
-    };
-    let weights = match &resumed {
-        Some(dir) if !adapters => dir,
-        _ => &config.model,
-    };
+    let trains_adapters = config.train == Part::Lora;
+    let mut options = LoadOptions::default();
+    let mut weights = &config.model;
+    if !trains_adapters {
+        options.precision = Precision::F32;
+    }
+    match &resumed {
+        Some(dir) if trains_adapters => options.adapters.push(AdapterSource::new(dir)),
+        Some(dir) => weights = dir,
+        None => {}
+    }
     let plm = PerceptionLM::from_dir(weights, &options)?;
     let reader = Reader {
         processor: Arc::new(plm::Checkpoint::from_dir(&config.model)?.processor),
         config: config.clone(),
     };
-    let adapter = resumed.as_deref().filter(|_| adapters);
-    let model = prepare_from(
-        plm.model().clone(),
-        &config.trainable(),
-        config.seed,
-        adapter,
-    )?;
+    let model = prepare(plm.model().clone(), &config.trainable(), config.seed)?;
     // What is trained is not to be held twice.
     drop(plm);
     let mut trainer = Trainer::new(model, config.trainer());
@@ -164,6 +161,11 @@ pub fn fine_tune(
             if observe(Event::BadSample(error)) == Flow::Stop {
                 flow = Flow::Stop;
             }
+        }
+        if step.turns_left_out > 0
+            && observe(Event::TurnsLeftOut(step.turns_left_out)) == Flow::Stop
+        {
+            flow = Flow::Stop;
         }
         let batches: Vec<&[Sample]> = step.samples.chunks(config.data.batch_size).collect();
         let report = trainer.step(&batches)?;
@@ -199,13 +201,10 @@ pub fn fine_tune(
         }
     }
     let dir = config.dump_dir.join("final");
-    if dir.exists() {
-        fs::remove_dir_all(&dir).map_err(|source| Error::Write {
-            path: dir.clone(),
-            source,
-        })?;
+    // It is there where a run is resumed that had ended.
+    if !dir.exists() {
+        checkpoint::export(trainer.model(), config, &dir)?;
     }
-    checkpoint::export(trainer.model(), config, &dir)?;
     Ok(Outcome {
         step: state.step,
         dir,

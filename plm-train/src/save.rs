@@ -10,7 +10,7 @@ use plm::{Model, ParameterVisitor};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
-use crate::{Error, LoraConfig, TargetModules};
+use crate::{Error, LoraConfig};
 
 /// Writes the adapters of a model to a new folder, as PEFT does: `adapter_config.json` and
 /// `adapter_model.safetensors`. `base` names the model that they belong to. The folder appears when
@@ -43,10 +43,6 @@ pub(crate) fn fill_adapter(
         let what = "each adapted layer must have one adapter to be saved";
         return Err(io::Error::other(what));
     }
-    let target_modules = match &config.target_modules {
-        TargetModules::Pattern(pattern) => json!(pattern),
-        TargetModules::Names(names) => json!(names),
-    };
     let config = json!({
         "peft_type": "LORA",
         "auto_mapping": {
@@ -62,7 +58,7 @@ pub(crate) fn fill_adapter(
         "lora_dropout": config.dropout,
         "modules_to_save": null,
         "r": config.rank,
-        "target_modules": target_modules,
+        "target_modules": config.target_modules,
         "task_type": null,
         "use_dora": config.use_dora,
         "use_rslora": false,

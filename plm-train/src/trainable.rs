@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::Tensor;
 use plm::Model;
@@ -22,36 +20,35 @@ pub enum Trainable {
 }
 
 /// Makes a model ready for training: what is trained is on a device that takes gradients, and the
-/// rest stays as it is, with the kernels it has. New adapters are drawn from `seed`.
+/// rest stays as it is, with the kernels it has. New adapters are drawn from `seed`; an adapter that
+/// a layer has already is trained further.
 ///
 /// What is trained must be of f32: load the model with
 /// [`Precision::F32`](plm::Precision::F32), or train adapters.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when a setting is out of range, or weights that would be trained are not of
-/// f32.
-pub fn prepare(model: Model, trainable: &Trainable, seed: u64) -> Result<Model, Error> {
-    prepare_from(model, trainable, seed, None)
-}
-
-/// As [`prepare`], with the numbers of an adapter that was saved.
-pub(crate) fn prepare_from(
-    mut model: Model,
-    trainable: &Trainable,
-    seed: u64,
-    adapter: Option<&Path>,
-) -> Result<Model, Error> {
+/// [`Error::Config`] when a setting is out of range, weights that would be trained are not of f32, or
+/// the model has adapters that are not those to be trained.
+pub fn prepare(mut model: Model, trainable: &Trainable, seed: u64) -> Result<Model, Error> {
     let [vision, projector, decoder] = match trainable {
         Trainable::All => [true; 3],
         Trainable::FrozenVision => [false, true, true],
         Trainable::Projector => [false, true, false],
         Trainable::FrozenDecoder => [true, true, false],
         Trainable::Lora(config) => {
-            config.attach(&mut model, seed, adapter)?;
+            config.attach(&mut model, seed)?;
             [false; 3]
         }
     };
+    let mut linears = model.linears().into_iter();
+    if !matches!(trainable, Trainable::Lora(_))
+        && let Some((name, _)) = linears.find(|(_, linear)| !linear.adapters.is_empty())
+    {
+        return Err(Error::Config {
+            what: format!("`{name}` has an adapter; merge it, or train adapters"),
+        });
+    }
     model = model.map(&mut Renumber(0));
     for (name, linear) in model.linears() {
         let trained = match () {

@@ -13,7 +13,7 @@ use crate::checkpoint::{LowRank, Weights, linears, read_file};
 use crate::{Error, Model};
 
 const CONFIG_FILE: &str = "adapter_config.json";
-pub(crate) const ADAPTER_FILE: &str = "adapter_model.safetensors";
+const ADAPTER_FILE: &str = "adapter_model.safetensors";
 
 /// Before a module's name, in PEFT's names of tensors.
 const PREFIX: &str = "base_model.model.";
@@ -132,7 +132,7 @@ impl Scales {
 pub(crate) fn read_adapter(source: &AdapterSource) -> Result<BTreeMap<String, LowRank>, Error> {
     let scales = Scales::read(source)?;
     let path = source.dir.join(ADAPTER_FILE);
-    let weights = Weights::open_adapter(&source.dir)?;
+    let weights = Weights::open_file(&path)?;
     let error = |what| Error::WeightFile {
         path: path.clone(),
         what,

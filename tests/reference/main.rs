@@ -10,6 +10,7 @@
 //! | `caches` | what a model keeps between answers |
 //! | `adapters` | LoRA and DoRA adapters: beside the weights, and merged into them |
 //! | `finetune` | training steps against the reference's |
+//! | `training_runs` | whole runs: files of samples, checkpoints |
 //! | `loading` | damaged, lying and absurd checkpoints |
 //! | `original` | Meta's layout, and conversion from one layout to the other |
 //! | `answering` | stream, batch, session, score and stop strings against each other |
@@ -32,3 +33,4 @@ mod precision;
 mod reference_data;
 mod sampling;
 mod stages;
+mod training_runs;

@@ -47,6 +47,9 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
                 }
             }
             Event::BadSample(error) => say(&format!("left out: {error}")),
+            Event::TurnsLeftOut(count) => say(&format!(
+                "{count} turns left out: their samples are longer than data.max_seqlen"
+            )),
             Event::Evaluated(evaluation) => {
                 say(&format!(
                     "validation after {} steps: loss {:.4}",

@@ -16,7 +16,6 @@ use super::low_rank::LowRank;
 use super::numbers;
 use super::original::{is_rotated, torch_weights};
 use crate::Error;
-use crate::adapter::ADAPTER_FILE;
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -89,18 +88,8 @@ impl Weights {
         torch_weights(path.as_ref())
     }
 
-    /// Opens the tensors of an adapter's folder in PEFT's layout, under their own names.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::MissingFile`], [`Error::Read`] or [`Error::WeightFile`] for
-    /// `adapter_model.safetensors`.
-    pub fn open_adapter(dir: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::open_file(&dir.as_ref().join(ADAPTER_FILE))
-    }
-
     /// Opens one file of safetensors.
-    fn open_file(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open_file(path: &Path) -> Result<Self, Error> {
         let mut weights = Self::default();
         weights.add_shard(path.to_owned(), open(path)?)?;
         Ok(weights)
