@@ -1,6 +1,7 @@
 //! Functions of single numbers: exp, the exact GELU, SwiGLU.
 
 use crate::lanes::{Lanes, Level, Task, run};
+use crate::map::{Function, map};
 use crate::threads::{Shared, for_each};
 
 /// Numbers that a thread takes at a time.
@@ -28,9 +29,9 @@ pub(crate) unsafe fn exp_lanes<L: Lanes>(x: L::V) -> L::V {
     L::mul(p, L::pow2(n))
 }
 
-/// `x · Φ(x)`, by a quotient of polynomials for the error function that is right to 1e-7.
+/// The error function of `x / √2`, by a quotient of polynomials that is right to 1e-7.
 #[inline(always)]
-pub(crate) unsafe fn gelu_lanes<L: Lanes>(x: L::V) -> L::V {
+pub(crate) unsafe fn erf_lanes<L: Lanes>(x: L::V) -> L::V {
     let z = L::mul(x, L::splat(std::f32::consts::FRAC_1_SQRT_2));
     let z = L::min(L::max(z, L::splat(-4.0)), L::splat(4.0));
     let square = L::mul(z, z);
@@ -54,9 +55,14 @@ pub(crate) unsafe fn gelu_lanes<L: Lanes>(x: L::V) -> L::V {
     ] {
         q = L::fma(q, square, L::splat(c));
     }
-    let erf = L::div(L::mul(z, p), q);
+    L::div(L::mul(z, p), q)
+}
+
+/// `x · Φ(x)`.
+#[inline(always)]
+pub(crate) unsafe fn gelu_lanes<L: Lanes>(x: L::V) -> L::V {
     let half = L::mul(x, L::splat(0.5));
-    L::fma(half, erf, half)
+    L::fma(half, erf_lanes::<L>(x), half)
 }
 
 /// As [`gelu_lanes`], of one number.
@@ -65,6 +71,21 @@ pub(crate) unsafe fn gelu<L: Lanes>(x: f32) -> f32 {
     let mut out = [0.0; 16];
     L::store(out.as_mut_ptr(), gelu_lanes::<L>(L::splat(x)));
     out[0]
+}
+
+struct Gelu;
+
+impl Function<1, 1> for Gelu {
+    #[inline(always)]
+    unsafe fn of<L: Lanes>([x]: [L::V; 1]) -> [L::V; 1] {
+        [gelu_lanes::<L>(x)]
+    }
+}
+
+/// The exact GELU, `x · Φ(x)`, of each number.
+pub fn gelus(x: &[f32]) -> Vec<f32> {
+    let [y] = map::<Gelu, 1, 1>(Level::best(), [x]);
+    y
 }
 
 /// Replaces `gate` by `silu(gate) · up`, with `silu(x) = x / (1 + e^-x)`.

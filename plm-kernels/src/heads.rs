@@ -126,6 +126,36 @@ pub fn store_heads(
     });
 }
 
+/// Copies heads `[batch, heads, seq, head_dim]` to where they stand in rows, turned where there is
+/// a rotation; what [`store_heads`] does, the other way round.
+///
+/// # Panics
+///
+/// When shapes do not match.
+pub fn take_heads(x: &[f32], heads: &Heads, rotation: Option<&Rotation<'_>>, rows: &mut [f32]) {
+    heads.check(rows.len());
+    if let Some(rotation) = rotation {
+        rotation.check(heads);
+    }
+    let numbers = heads.batch * heads.heads * heads.seq * heads.head_dim;
+    assert_eq!(x.len(), numbers, "numbers of heads");
+    let rows = Shared(rows.as_mut_ptr());
+    for_each_row(heads, |row| {
+        let (sequence, position) = (row / heads.seq, row % heads.seq);
+        for head in 0..heads.heads {
+            let from = (sequence * heads.heads + head) * heads.seq + position;
+            let from = &x[from * heads.head_dim..][..heads.head_dim];
+            // SAFETY: it is inside the rows, and no other row's.
+            let to = unsafe { rows.get().add(row * heads.stride + head * heads.head_dim) };
+            match rotation {
+                Some(rotation) => turn(from.as_ptr(), to, heads, rotation, row),
+                // SAFETY: both are `head_dim` numbers long, in different slices.
+                None => unsafe { to.copy_from_nonoverlapping(from.as_ptr(), from.len()) },
+            }
+        }
+    });
+}
+
 /// Calls `work` for each row, a stretch of rows on each thread.
 fn for_each_row(heads: &Heads, work: impl Fn(usize) + Send + Sync) {
     let rows = heads.batch * heads.seq;

@@ -24,9 +24,12 @@
 mod activation;
 mod attention;
 mod format;
+mod gemm;
+mod gradient;
 mod heads;
 mod lanes;
 pub mod machine;
+mod map;
 mod matrix;
 mod norm;
 mod product;
@@ -35,15 +38,18 @@ mod rounding;
 mod scratch;
 mod threads;
 mod tile;
-mod transpose;
 
-pub use activation::silu_mul;
+pub use activation::{gelus, silu_mul};
 pub use attention::{Attention, attention};
-pub use heads::{Heads, Pairs, Rotation, rotate, store_heads};
+pub use gradient::{
+    AttentionGradient, NormGradient, add_gradient, attention_gradient, gelu_gradient,
+    input_gradient, normalize_gradient, silu_mul_gradient, softmax_losses, sum_rows,
+    weight_gradient,
+};
+pub use heads::{Heads, Pairs, Rotation, rotate, store_heads, take_heads};
 pub use lanes::Level;
 pub use matrix::{BLOCK, Matrix, Weights};
 pub use norm::{Norm, add, normalize};
 pub use product::{Activation, MatmulPrecision, Product, expand_row, products};
 pub use quantize::{BlockFormat, quantize};
 pub use threads::{in_pool, num_threads};
-pub use transpose::transpose;

@@ -117,6 +117,20 @@ pub fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D], device: &Dev
     Tensor::from_data(TensorData::new(numbers, shape), device)
 }
 
+/// The numbers of a gradient.
+#[cfg(feature = "autodiff")]
+pub(crate) fn of_primitive(primitive: Primitive) -> F32s {
+    let numbers = Numbers::new(primitive);
+    assert!(numbers.f32().is_some(), "gradients are f32");
+    F32s(numbers)
+}
+
+/// Numbers as a gradient.
+#[cfg(feature = "autodiff")]
+pub(crate) fn primitive(numbers: Vec<f32>, shape: &[usize]) -> Primitive {
+    Primitive::from_data(TensorData::new(numbers, shape.to_vec()))
+}
+
 /// A tensor whose storage holds its numbers alone, row-major.
 #[cfg(feature = "flex")]
 fn whole(primitive: Primitive) -> Primitive {

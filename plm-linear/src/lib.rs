@@ -21,19 +21,29 @@
 //! ```
 
 mod adapter;
+mod attention;
 mod blocks;
+mod cross_entropy;
 #[cfg(feature = "autodiff")]
 mod gradient;
 pub mod host;
 mod linear;
+mod normalize;
 mod product;
 mod residual;
+mod rows;
+mod silu;
 mod weight;
 
 pub use adapter::Adapter;
+pub use attention::SelfAttention;
 pub use blocks::{BlockFormat, Blocks};
+pub use cross_entropy::cross_entropy;
 pub use linear::{Linear, LinearConfig, forward_each};
+pub use normalize::normalize;
 pub use plm_kernels::MatmulPrecision;
 pub use product::linear;
 pub use residual::residual;
+pub use rows::select_rows;
+pub use silu::silu_mul;
 pub use weight::Weight;

@@ -55,7 +55,7 @@ pub(crate) fn product<const N: usize, const D: usize>(
             *y = adapter.apply(x.clone(), y.clone(), &layer.weight, bias());
         }
         if activation == Activation::Gelu {
-            *y = gelu(y.clone());
+            *y = with_gelu(y.clone());
         }
     }
     results
@@ -131,30 +131,40 @@ fn with_burn<const D: usize>(
     // Folding to two dimensions first matters: a product of a 3-D tensor with the transposed
     // view would copy the weight.
     let x = x.reshape([rows, d_input]);
-    let y = match with_gradient(&x, weight) {
+    let y = match with_gradient(&x, weight, bias.as_ref()) {
         Some(y) => y,
-        None => matmul(x, weight),
+        None => match bias {
+            Some(bias) => matmul(x, weight) + bias.unsqueeze(),
+            None => matmul(x, weight),
+        },
     };
-    let y = match bias {
-        Some(bias) => y + bias.unsqueeze(),
-        None => y,
-    };
-    let y = match activation {
+    match activation {
         Activation::None => y,
-        Activation::Gelu => gelu(y),
-    };
-    y.reshape(dims)
+        Activation::Gelu => with_gelu(y),
+    }
+    .reshape(dims)
 }
 
 /// The product by kernels that take gradients.
 #[cfg(feature = "autodiff")]
-fn with_gradient(x: &Tensor<2>, weight: &Weight) -> Option<Tensor<2>> {
-    crate::gradient::product(x, weight)
+fn with_gradient(x: &Tensor<2>, weight: &Weight, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+    crate::gradient::product(x, weight, bias)
 }
 
 #[cfg(not(feature = "autodiff"))]
-fn with_gradient(_: &Tensor<2>, _: &Weight) -> Option<Tensor<2>> {
+fn with_gradient(_: &Tensor<2>, _: &Weight, _: Option<&Tensor<1>>) -> Option<Tensor<2>> {
     None
+}
+
+/// The exact GELU, by a kernel where a gradient is taken through it in this process's memory.
+fn with_gelu<const D: usize>(y: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "autodiff")]
+    if y.is_autodiff()
+        && let Some(y) = crate::gradient::gelu(&y)
+    {
+        return y;
+    }
+    gelu(y)
 }
 
 /// The product by burn's, of a weight that is widened panel by panel.

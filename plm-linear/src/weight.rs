@@ -4,6 +4,7 @@ use plm_kernels::{Matrix, Weights, expand_row};
 
 use crate::blocks::Blocks;
 use crate::host::{self, Numbers};
+use crate::rows::select_rows;
 
 /// A weight matrix, `[d_output, d_input]`.
 #[derive(Module, Debug)]
@@ -87,11 +88,15 @@ impl Weight {
             }
             return host::tensor(rows, [ids.len(), d_input], device);
         }
-        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let ids = Tensor::<1, Int>::from_data(ids.as_slice(), device);
         match self {
-            Self::Float(weight) => weight.val().select(0, ids).cast(DType::F32),
-            Self::Blocks(blocks) => blocks.select(ids),
+            Self::Float(weight) if weight.val().dtype() == DType::F32 => {
+                select_rows(weight.val(), ids)
+            }
+            Self::Float(weight) => select_rows(weight.val(), ids).cast(DType::F32),
+            Self::Blocks(blocks) => {
+                let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+                blocks.select(Tensor::<1, Int>::from_data(ids.as_slice(), device))
+            }
         }
     }
 

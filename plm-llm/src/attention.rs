@@ -53,6 +53,10 @@ impl SelfAttention {
         let on_host = [&q, &k, &v].iter().all(|x| host::is_f32(x));
         let mixed = if on_host && step.mask.is_none() {
             self.attend_on_host(q, k, v, step, cache.unwrap_or(&mut None))
+        } else if let (None, None) = (&step.mask, &cache)
+            && let Some(mixed) = self.attend_with_gradient(&q, &k, &v, step)
+        {
+            mixed
         } else {
             self.attend(q, k, v, step, cache)
         };
@@ -87,6 +91,30 @@ impl SelfAttention {
         grouped_attention(q, keys, values, step.mask.clone())
             .swap_dims(1, 2)
             .reshape([batch, seq, width])
+    }
+
+    /// As [`attend`](Self::attend), of whole sequences, by kernels with a gradient.
+    fn attend_with_gradient(
+        &self,
+        q: &Tensor<3>,
+        k: &Tensor<3>,
+        v: &Tensor<3>,
+        step: &Step<'_>,
+    ) -> Option<Tensor<3>> {
+        let [cos, sin] = [step.rope.cos(), step.rope.sin()]
+            .map(|table| host::f32s(&table.clone().without_autodiff()));
+        let attention = plm_linear::SelfAttention {
+            heads: q.dims()[2] / self.head_dim,
+            kv_heads: k.dims()[2] / self.head_dim,
+            head_dim: self.head_dim,
+            causal: true,
+            rotation: Rotation {
+                cos: &cos?,
+                sin: &sin?,
+                pairs: Pairs::Halves,
+            },
+        };
+        attention.with_gradient(q, k, v)
     }
 
     /// As [`attend`](Self::attend), by kernels that read and write the cache where it is.

@@ -198,8 +198,9 @@ impl Decoder {
     }
 
     /// Hidden states of whole sequences after the final norm, for training: nothing is kept for more
-    /// tokens. Of each sequence the first `lengths[i]` tokens are its own, and the others are
-    /// padding, which no token sees.
+    /// tokens. Sequences are filled up at their end with padding, which no token of theirs sees.
+    /// With `lengths`, of which there is one for each sequence, the padding itself sees the
+    /// sequence's own tokens alone; that matters where something is learnt from it.
     ///
     /// # Shapes
     ///
@@ -211,10 +212,18 @@ impl Decoder {
     ///
     /// # Panics
     ///
-    /// When there is not one length for each sequence.
-    pub fn forward(&self, embeddings: Tensor<3>, lengths: &[usize]) -> Result<Tensor<3>, Error> {
+    /// When there are lengths, but not one for each sequence.
+    pub fn forward(
+        &self,
+        embeddings: Tensor<3>,
+        lengths: Option<&[usize]>,
+    ) -> Result<Tensor<3>, Error> {
         let [batch, seq, _] = embeddings.dims();
-        assert_eq!(batch, lengths.len(), "a length for each sequence");
+        let lengths = lengths.unwrap_or(&[]);
+        assert!(
+            lengths.is_empty() || lengths.len() == batch,
+            "a length for each sequence"
+        );
         let no_padding = vec![0; batch];
         self.check_room(&self.new_padded_cache(no_padding.clone()), seq)?;
         if batch == 0 || seq == 0 {

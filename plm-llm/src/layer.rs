@@ -1,7 +1,6 @@
 use burn::module::Module;
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
-use plm_linear::{Linear, LinearConfig, forward_each, host, residual};
+use plm_linear::{Linear, LinearConfig, forward_each, residual, silu_mul};
 
 use crate::cache::{LayerCache, Step};
 use crate::{DecoderConfig, RmsNorm, SelfAttention};
@@ -36,16 +35,6 @@ impl Mlp {
         let [gate, up] = forward_each([&self.gate_proj, &self.up_proj], x);
         self.down_proj.forward(silu_mul(gate, up))
     }
-}
-
-/// `silu(gate) · up`.
-fn silu_mul(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-    if host::is_f32(&gate)
-        && let Some(up) = host::f32s(&up)
-    {
-        return host::update(gate, |gate| plm_kernels::silu_mul(gate, &up));
-    }
-    silu(gate) * up
 }
 
 /// One decoder layer: `x += attn(input_layernorm(x))`, then `x += mlp(post_attention_layernorm(x))`.

@@ -1,8 +1,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use plm_kernels::{Norm, normalize};
-use plm_linear::host;
+use plm_linear::normalize;
 
 /// Root-mean-square normalisation of the last dimension, `x / √(mean(x²) + eps) · weight`.
 #[derive(Module, Debug)]
@@ -26,15 +25,7 @@ impl RmsNorm {
     ///
     /// - `x` and result: `[batch, seq, hidden_size]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let weight = self.weight.val();
-        if let (Some(values), Some(weight)) = (host::f32s(&x), host::f32s(&weight)) {
-            let mut y = vec![0.0; values.len()];
-            let norm = Norm::Rms { weight: &weight };
-            normalize(&values, norm, self.eps as f32, &mut y);
-            return host::tensor(y, x.dims(), &x.device());
-        }
-        let mean_square = (x.clone() * x.clone()).mean_dim(2);
-        x / (mean_square + self.eps).sqrt() * weight.unsqueeze()
+        normalize(x, self.weight.val(), None, self.eps)
     }
 }
 

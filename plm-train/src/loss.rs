@@ -1,6 +1,6 @@
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor};
-use plm::Model;
+use burn::tensor::Tensor;
+use plm::{Model, Prompt};
+use plm_linear::{cross_entropy, select_rows};
 
 use crate::{Error, Sample};
 
@@ -24,8 +24,8 @@ pub fn loss(model: &Model, samples: &[Sample], pad_id: u32) -> Result<(Tensor<1>
     for (i, sample) in samples.iter().enumerate() {
         for (k, label) in sample.labels.iter().enumerate().skip(1) {
             if let Some(label) = label {
-                rows.push((i * seq + k - 1) as i64);
-                targets.push(i64::from(*label));
+                rows.push((i * seq + k - 1) as u32);
+                targets.push(*label);
             }
         }
     }
@@ -34,30 +34,15 @@ pub fn loss(model: &Model, samples: &[Sample], pad_id: u32) -> Result<(Tensor<1>
     }
     let embedding = &model.language_model.embed_tokens.weight;
     let device = embedding.device().without_autodiff();
-    let mut embeddings = Vec::with_capacity(samples.len());
-    for sample in samples {
-        let prompt = &sample.prompt;
-        let media = prompt.media.iter();
-        let features = media.map(|media| model.embed_media(media, &device));
-        let features: Vec<Tensor<2>> = features.collect::<Result<_, _>>()?;
-        let own = model.embed(prompt, &features, 0, &device)?;
-        let padding = vec![pad_id; seq - prompt.len()];
-        let embedded = match padding.is_empty() {
-            true => own,
-            false => {
-                let padding = model.language_model.embed(&padding, &device);
-                Tensor::cat(vec![own, padding.map_err(plm::Error::from)?], 0)
-            }
-        };
-        embeddings.push(embedded.unsqueeze_dim::<3>(0));
-    }
-    let lengths: Vec<usize> = samples.iter().map(|sample| sample.prompt.len()).collect();
+    let prompts: Vec<&Prompt> = samples.iter().map(|sample| &sample.prompt).collect();
+    let embeddings = model.embed_batch(&prompts, seq, pad_id, &device)?;
+    let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
+    // What padding sees matters where it is learnt from.
+    let counted = |sample: &Sample| sample.labels.len() > sample.prompt.len();
+    let lengths = samples.iter().any(counted).then_some(&*lengths);
     let decoder = &model.language_model;
-    let hidden = decoder.forward(Tensor::cat(embeddings, 0), &lengths);
+    let hidden = decoder.forward(embeddings, lengths);
     let hidden = hidden.map_err(plm::Error::from)?.flatten::<2>(0, 1);
-    let rows_of = |ids: &[i64]| Tensor::<1, Int>::from_data(ids, &hidden.device());
-    let logits = decoder.logits(hidden.clone().select(0, rows_of(&rows)));
-    let targets_of = rows_of(&targets).unsqueeze_dim::<2>(1);
-    let scores = log_softmax(logits, 1).gather(1, targets_of);
-    Ok((scores.mean().neg(), targets.len()))
+    let logits = decoder.logits(select_rows(hidden, &rows));
+    Ok((cross_entropy(logits, &targets), targets.len()))
 }

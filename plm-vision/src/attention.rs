@@ -2,8 +2,8 @@ use burn::module::Module;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Tensor};
-use plm_kernels::{Heads, Pairs, Rotation, rotate, store_heads};
-use plm_linear::{Linear, LinearConfig, host};
+use plm_kernels::{Pairs, Rotation};
+use plm_linear::{Linear, LinearConfig, SelfAttention};
 
 use crate::{PerceptionEncoderConfig, Rope2d};
 
@@ -34,10 +34,21 @@ impl Attention {
     /// - `x` and result: `[tiles, tokens, width]`
     pub fn forward(&self, x: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
         let qkv = self.qkv.forward(x);
-        let mixed = if host::is_f32(&qkv) {
-            self.attend_on_host(qkv, rope)
-        } else {
-            self.attend(qkv, rope)
+        let [cos, sin] = rope.tables();
+        let attention = SelfAttention {
+            heads: self.heads,
+            kv_heads: self.heads,
+            head_dim: qkv.dims()[2] / 3 / self.heads,
+            causal: false,
+            rotation: Rotation {
+                cos,
+                sin,
+                pairs: Pairs::Adjacent,
+            },
+        };
+        let mixed = match attention.fused(&qkv) {
+            Some(mixed) => mixed,
+            None => self.attend(qkv, rope),
         };
         self.proj.forward(mixed)
     }
@@ -64,50 +75,6 @@ impl Attention {
         attention(q, k, part(2), None, None, AttentionModuleOptions::default())
             .swap_dims(1, 2)
             .reshape([tiles, tokens, width])
-    }
-
-    /// As [`attend`](Self::attend), by kernels.
-    fn attend_on_host(&self, qkv: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
-        let [tiles, tokens, stride] = qkv.dims();
-        let (width, device) = (stride / 3, qkv.device());
-        let heads = Heads {
-            batch: tiles,
-            seq: tokens,
-            stride,
-            heads: self.heads,
-            head_dim: width / self.heads,
-        };
-        let [cos, sin] = rope.tables();
-        let rotation = Rotation {
-            cos,
-            sin,
-            pairs: Pairs::Adjacent,
-        };
-        let qkv = host::update(qkv, |qkv| rotate(qkv, &heads, &rotation));
-        let qkv = host::f32s(&qkv).expect("activations are f32 on the host");
-
-        let mut keys = vec![0.0; tiles * tokens * width];
-        let mut values = vec![0.0; tiles * tokens * width];
-        store_heads(&qkv[width..], &heads, Some(&rotation), &mut keys, tokens, 0);
-        store_heads(&qkv[2 * width..], &heads, None, &mut values, tokens, 0);
-        let mut out = vec![0.0; tiles * tokens * width];
-        plm_kernels::attention(plm_kernels::Attention {
-            q: &qkv,
-            q_stride: stride,
-            keys: &keys,
-            values: &values,
-            batch: tiles,
-            seq: tokens,
-            heads: self.heads,
-            kv_heads: self.heads,
-            head_dim: heads.head_dim,
-            len: tokens,
-            capacity: tokens,
-            causal: false,
-            padding: &[],
-            out: &mut out,
-        });
-        host::tensor(out, [tiles, tokens, width], &device)
     }
 }
 

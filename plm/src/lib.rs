@@ -33,6 +33,7 @@ mod config;
 mod convert;
 mod decoding;
 mod device;
+mod embed_batch;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;

@@ -11,8 +11,13 @@ use plm_vision::PerceptionEncoder;
 use crate::checkpoint::{ParameterVisitor, linears, parameters, visit_parameters};
 use crate::{Config, Error};
 
-/// Tiles that go through the vision tower at once; it bounds the memory of activations.
-const TILES_PER_PASS: usize = 4;
+/// Pixels that go through the vision tower at once; it bounds the memory of activations.
+const PIXELS_PER_PASS: usize = 4 * 448 * 448;
+
+/// Tiles that go through the vision tower at once.
+pub(crate) fn tiles_per_pass(tile_size: u32) -> usize {
+    (PIXELS_PER_PASS / (tile_size as usize).pow(2).max(1)).max(1)
+}
 
 /// The network of a PerceptionLM: vision tower, projector and text decoder.
 ///
@@ -110,7 +115,7 @@ impl Model {
         })
     }
 
-    fn features(&self, tiles: Tensor<4>) -> Result<MediaFeatures, Error> {
+    pub(crate) fn features(&self, tiles: Tensor<4>) -> Result<MediaFeatures, Error> {
         let vision = self.vision_tower.forward(tiles)?;
         let projected = self.multi_modal_projector.forward(vision.clone())?;
         Ok(MediaFeatures { vision, projected })
@@ -190,13 +195,10 @@ impl Model {
 /// A picture's normalised tiles, a few at a time, `[tiles, 3, size, size]`.
 fn tile_passes<'a>(media: &'a Media, device: &'a Device) -> impl Iterator<Item = Tensor<4>> {
     let num_tiles = media.tiles.len();
-    (0..num_tiles).step_by(TILES_PER_PASS).map(move |start| {
-        pixel_values(
-            media,
-            start..(start + TILES_PER_PASS).min(num_tiles),
-            device,
-        )
-    })
+    let pass = tiles_per_pass(media.tiles.tile_size());
+    (0..num_tiles)
+        .step_by(pass)
+        .map(move |start| pixel_values(media, start..(start + pass).min(num_tiles), device))
 }
 
 /// Normalised pixels of some tiles, `[tiles, 3, size, size]` in -1..1.
