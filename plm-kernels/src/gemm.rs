@@ -11,6 +11,9 @@ const DEPTH: usize = 256;
 /// The widest panel of outputs.
 const WIDTH: usize = 32;
 
+/// Rows of `c` that are computed together, a multiple of every tile's.
+const ROWS: usize = 96;
+
 /// Rows that are computed at a time where a panel is not whole.
 const EDGE_ROWS: usize = 12;
 
@@ -45,62 +48,96 @@ impl Gemm {
     /// Computes it on this thread, with [`SCRATCH`] numbers of working memory.
     #[inline(always)]
     pub(crate) unsafe fn compute<L: Lanes>(self, scratch: *mut f32) {
+        for start in (0..self.k).step_by(DEPTH) {
+            self.step::<L>(start, DEPTH.min(self.k - start), scratch);
+        }
+    }
+
+    /// As [`compute`](Self::compute), of a part of at most [`ROWS`] rows whose `b` is turned on its
+    /// side: what is read of it together is put together, so that steps of `k` do not lie a whole
+    /// row apart.
+    #[inline(always)]
+    unsafe fn compute_turned<L: Lanes>(self, scratch: *mut f32) {
+        let packed = scratch.add(SCRATCH);
+        for start in (0..self.k).step_by(DEPTH) {
+            let depth = DEPTH.min(self.k - start);
+            for k in 0..depth {
+                let from = self.b.add((start + k) * self.ks);
+                packed.add(k * ROWS).copy_from_nonoverlapping(from, self.m);
+            }
+            let part = Self {
+                b: packed.wrapping_sub(start * ROWS),
+                ks: ROWS,
+                ..self
+            };
+            part.step::<L>(start, depth, scratch);
+        }
+    }
+
+    /// Adds `depth` steps of `k` from `start` on.
+    #[inline(always)]
+    unsafe fn step<L: Lanes>(self, start: usize, depth: usize, scratch: *mut f32) {
         let mut j = 0;
         while j < self.n {
             let left = self.n - j;
             if left > L::N {
-                self.panel::<L, 2>(j, left.min(2 * L::N), scratch);
+                let count = left.min(2 * L::N);
+                self.panel::<L, 2>(start, depth, j, count, scratch);
                 j += 2 * L::N;
             } else {
-                self.panel::<L, 1>(j, left, scratch);
+                self.panel::<L, 1>(start, depth, j, left, scratch);
                 j += L::N;
             }
         }
     }
 
-    /// Computes `count` columns from `j` on, in panels `V` vectors wide.
+    /// The same of `count` columns from `j` on, in a panel `V` vectors wide.
     #[inline(always)]
-    unsafe fn panel<L: Lanes, const V: usize>(self, j: usize, count: usize, scratch: *mut f32) {
+    unsafe fn panel<L: Lanes, const V: usize>(
+        self,
+        start: usize,
+        depth: usize,
+        j: usize,
+        count: usize,
+        scratch: *mut f32,
+    ) {
         let width = V * L::N;
         let edge = scratch.add(DEPTH * WIDTH);
         let c = self.c.add(j);
-        for start in (0..self.k).step_by(DEPTH) {
-            let depth = DEPTH.min(self.k - start);
-            for k in 0..depth {
-                let from = self.a.add((start + k) * self.lda + j);
-                let to = scratch.add(k * width);
-                if count == width {
-                    for v in 0..V {
-                        L::store(to.add(v * L::N), L::load(from.add(v * L::N)));
-                    }
-                } else {
-                    to.copy_from_nonoverlapping(from, count);
-                    to.add(count).write_bytes(0, width - count);
-                }
-            }
-            let add = self.add || start > 0;
-            let b = self.b.add(start * self.ks);
-            let shape = |ldc, add| Shape {
-                depth,
-                os: self.os,
-                ks: self.ks,
-                ldc,
-                add,
-            };
+        for k in 0..depth {
+            let from = self.a.add((start + k) * self.lda + j);
+            let to = scratch.add(k * width);
             if count == width {
-                tiles::<L, V>(self.m, shape(self.ldc, add), scratch, b, c, scratch);
-                continue;
+                for v in 0..V {
+                    L::store(to.add(v * L::N), L::load(from.add(v * L::N)));
+                }
+            } else {
+                to.copy_from_nonoverlapping(from, count);
+                to.add(count).write_bytes(0, width - count);
             }
-            for first in (0..self.m).step_by(EDGE_ROWS) {
-                let rows = EDGE_ROWS.min(self.m - first);
-                let b = b.add(first * self.os);
-                tiles::<L, V>(rows, shape(width, false), scratch, b, edge, scratch);
-                for i in 0..rows {
-                    let c = c.add((first + i) * self.ldc);
-                    for x in 0..count {
-                        let sum = *edge.add(i * width + x);
-                        *c.add(x) = if add { *c.add(x) + sum } else { sum };
-                    }
+        }
+        let add = self.add || start > 0;
+        let b = self.b.wrapping_add(start * self.ks);
+        let shape = |ldc, add| Shape {
+            depth,
+            os: self.os,
+            ks: self.ks,
+            ldc,
+            add,
+        };
+        if count == width {
+            tiles::<L, V>(self.m, shape(self.ldc, add), scratch, b, c, scratch);
+            return;
+        }
+        for first in (0..self.m).step_by(EDGE_ROWS) {
+            let rows = EDGE_ROWS.min(self.m - first);
+            let b = b.add(first * self.os);
+            tiles::<L, V>(rows, shape(width, false), scratch, b, edge, scratch);
+            for i in 0..rows {
+                let c = c.add((first + i) * self.ldc);
+                for x in 0..count {
+                    let sum = *edge.add(i * width + x);
+                    *c.add(x) = if add { *c.add(x) + sum } else { sum };
                 }
             }
         }
@@ -120,29 +157,50 @@ impl Gemm {
 
     /// Computes it on all threads. What comes out does not depend on their number.
     pub(crate) unsafe fn compute_shared(self, level: Level) {
-        let width = 2 * level.lanes();
-        let panels = self.n.div_ceil(width);
-        let block = match panels * self.m.div_ceil(480) < 8 * num_threads() {
-            true => 96,
-            false => 480,
+        let turned = self.os == 1 && self.ks > 1;
+        // Panels of columns are packed once for a block of rows. Turned rows are packed too, once
+        // for several panels.
+        let panels = self.n.div_ceil(2 * level.lanes());
+        let (rows, columns) = match turned {
+            true => (ROWS, 8 * 2 * level.lanes()),
+            false if panels * self.m.div_ceil(5 * ROWS) < 8 * num_threads() => {
+                (ROWS, 2 * level.lanes())
+            }
+            false => (5 * ROWS, 2 * level.lanes()),
         };
-        // Panels change fastest: threads read the same rows of `b`.
-        for_each(self.m.div_ceil(block) * panels, |i| {
-            let part = self.part(i / panels * block, block, i % panels * width, width);
-            with_scratch(SCRATCH, |scratch| {
-                run(level, Part(part, scratch.as_mut_ptr()))
+        let across = self.n.div_ceil(columns);
+        for_each(self.m.div_ceil(rows) * across, |i| {
+            let part = self.part(i / across * rows, rows, i % across * columns, columns);
+            let numbers = SCRATCH + if turned { ROWS * DEPTH } else { 0 };
+            with_scratch(numbers, |scratch| {
+                let scratch = scratch.as_mut_ptr();
+                run(
+                    level,
+                    Part {
+                        part,
+                        turned,
+                        scratch,
+                    },
+                );
             });
         });
     }
 }
 
-struct Part(Gemm, *mut f32);
+struct Part {
+    part: Gemm,
+    turned: bool,
+    scratch: *mut f32,
+}
 
 impl Task for Part {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        self.0.compute::<L>(self.1);
+        match self.turned {
+            true => self.part.compute_turned::<L>(self.scratch),
+            false => self.part.compute::<L>(self.scratch),
+        }
     }
 }

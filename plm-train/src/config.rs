@@ -33,8 +33,11 @@ use crate::{Error, LoraConfig, Schedule, Trainable, TrainerConfig};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the checkpoint that is trained.
+    /// Folder of the checkpoint that is trained; with `init = "random"` its weights are not needed.
     pub model: PathBuf,
+    /// Whether the run begins with the checkpoint's weights.
+    #[serde(default)]
+    pub init: Init,
     /// Folder that checkpoints and metrics are written to.
     pub dump_dir: PathBuf,
     /// Steps of the run.
@@ -62,6 +65,17 @@ pub struct Config {
 
 fn seed() -> u64 {
     777
+}
+
+/// What weights a run begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// The checkpoint's.
+    #[default]
+    Checkpoint,
+    /// Random ones, drawn from the seed: the model is trained from nothing.
+    Random,
 }
 
 /// What is trained; see [`Trainable`].

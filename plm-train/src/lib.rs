@@ -8,7 +8,9 @@
 //! the weights as Hugging Face does, and both load in Python.
 //!
 //! [`fine_tune`] is a whole run, as a [`Config`] says it: samples in Meta's JSONL are read in the
-//! background, checkpoints are written and resumed, the model is evaluated.
+//! background, checkpoints are written and resumed, the model is evaluated. It begins with a
+//! checkpoint's weights, or with random ones. [`exact_match`] counts how often a model answers as a
+//! file of the same kind says.
 //!
 //! ```
 //! use plm::{Conversation, EncodeOptions, LoadOptions, PerceptionLM, Precision};
@@ -33,6 +35,8 @@ mod checkpoint;
 pub mod config;
 mod data;
 mod error;
+mod evaluation;
+mod exact_match;
 mod gradients;
 mod lora;
 mod loss;
@@ -47,9 +51,11 @@ mod trainer;
 
 pub use config::Config;
 pub use error::{Error, RowError};
+pub use evaluation::Evaluation;
+pub use exact_match::{Answered, ExactMatch, ExactMatchOptions, Tally, exact_match};
 pub use lora::{LoraConfig, TargetModules};
 pub use loss::loss;
-pub use run::{Evaluation, Event, Flow, Outcome, fine_tune};
+pub use run::{Event, Flow, Outcome, fine_tune};
 pub use sample::Sample;
 pub use save::{save_adapter, save_model};
 pub use schedule::Schedule;

@@ -29,6 +29,8 @@ struct Row {
     end_time: Option<f64>,
     /// Boxes that are drawn on frames of the video.
     bbox_map: Option<Value>,
+    /// What kind of question it is, for evaluations.
+    category: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,11 +104,22 @@ impl RowFile {
         conversation.map_err(|what| self.error(index, what))
     }
 
+    /// The line that a sample stands in, from 1.
+    pub(crate) fn line(&self, index: usize) -> usize {
+        self.lines[index].0
+    }
+
+    /// The kind of question that a sample says it asks.
+    pub(crate) fn category(&self, index: usize) -> Result<Option<String>, RowError> {
+        let row = self.read(index).map_err(|what| self.error(index, what))?;
+        Ok(row.category)
+    }
+
     /// The error of a sample.
     pub(crate) fn error(&self, index: usize, what: String) -> RowError {
         RowError {
             path: self.path.clone(),
-            line: self.lines[index].0,
+            line: self.line(index),
             what,
         }
     }

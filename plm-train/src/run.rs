@@ -6,21 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn::module::Module;
-use plm::{
-    AdapterSource, Content, Conversation, Decoding, LoadOptions, Message, PerceptionLM, Precision,
-    Role,
-};
+use plm::{AdapterSource, LoadOptions, Model, PerceptionLM, Precision};
 use serde::Serialize;
 
 use crate::checkpoint::{self, State};
-use crate::config::{Config, PAD_ID, Part};
+use crate::config::{Config, Init, Part};
 use crate::data::{self, Reader};
+use crate::evaluation::evaluate;
 use crate::rows::RowFile;
-use crate::{Error, RowError, Sample, StepReport, Trainer, loss, prepare};
-
-/// Tokens of an answer that is given for an evaluation.
-const ANSWER_TOKENS: usize = 64;
+use crate::{Error, Evaluation, RowError, Sample, StepReport, Trainer, prepare};
 
 /// What happens in a run.
 #[derive(Debug)]
@@ -35,17 +29,6 @@ pub enum Event<'a> {
     Evaluated(&'a Evaluation),
     /// A checkpoint was written.
     Saved(&'a Path),
-}
-
-/// What an evaluation found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Evaluation {
-    /// Steps that were made before.
-    pub step: usize,
-    /// Mean cross-entropy of all labels.
-    pub loss: f64,
-    /// Questions, the answers that the file has, and the model's.
-    pub answers: Vec<[String; 3]>,
 }
 
 /// Whether a run goes on.
@@ -118,25 +101,12 @@ pub fn fine_tune(
         },
     };
     let resumed = newest.map(|(_, dir)| dir);
-    let trains_adapters = config.train == Part::Lora;
-    let mut options = LoadOptions::default();
-    let mut weights = &config.model;
-    if !trains_adapters {
-        options.precision = Precision::F32;
-    }
-    match &resumed {
-        Some(dir) if trains_adapters => options.adapters.push(AdapterSource::new(dir)),
-        Some(dir) => weights = dir,
-        None => {}
-    }
-    let plm = PerceptionLM::from_dir(weights, &options)?;
+    let model = initial(config, resumed.as_deref())?;
     let reader = Reader {
         processor: Arc::new(plm::Checkpoint::from_dir(&config.model)?.processor),
         config: config.clone(),
     };
-    let model = prepare(plm.model().clone(), &config.trainable(), config.seed)?;
-    // What is trained is not to be held twice.
-    drop(plm);
+    let model = prepare(model, &config.trainable(), config.seed)?;
     let mut trainer = Trainer::new(model, config.trainer());
     if let Some(dir) = &resumed {
         trainer.resume(state.step, |optimizer| {
@@ -212,6 +182,31 @@ pub fn fine_tune(
     })
 }
 
+/// The model that a run begins with, or goes on with after a checkpoint.
+fn initial(config: &Config, resumed: Option<&Path>) -> Result<Model, Error> {
+    let trains_adapters = config.train == Part::Lora;
+    let mut options = LoadOptions::default();
+    if !trains_adapters {
+        options.precision = Precision::F32;
+    }
+    let weights = match resumed {
+        Some(dir) if !trains_adapters => dir,
+        Some(dir) => {
+            options.adapters.push(AdapterSource::new(dir));
+            &config.model
+        }
+        None if config.init == Init::Random => {
+            let device = options.device.resolve()?;
+            device.seed(config.seed);
+            return Ok(plm::Checkpoint::from_dir(&config.model)?
+                .config
+                .init(&device)?);
+        }
+        None => &config.model,
+    };
+    Ok(PerceptionLM::from_dir(weights, &options)?.into_model())
+}
+
 /// Checks that a run goes on as it began; how often it is saved and evaluated may change, and the
 /// files may have moved.
 fn same(config: &Config, begun: &Config) -> Result<(), Error> {
@@ -236,64 +231,6 @@ fn same(config: &Config, begun: &Config) -> Result<(), Error> {
                may change"
             .into(),
     })
-}
-
-/// The loss on the first samples of a file, and answers to some of their questions.
-fn evaluate(
-    trainer: &Trainer,
-    reader: &Reader,
-    file: &RowFile,
-    step: usize,
-) -> Result<Evaluation, Error> {
-    // Without gradients, by the kernels that answer.
-    let mut plm = PerceptionLM::from_dir(&reader.config.model, &LoadOptions::default())?;
-    plm.set_model(trainer.model().valid());
-    let eval = &reader.config.eval;
-    let (mut sum, mut count) = (0.0, 0);
-    for index in 0..eval.samples.min(file.len()) {
-        let (sample, _) = reader.sample(file, index)?;
-        let (loss, labels) = loss(plm.model(), &[sample], PAD_ID)?;
-        sum += loss.into_scalar::<f64>() * labels as f64;
-        count += labels;
-    }
-    let mut answers = Vec::new();
-    for index in 0..eval.answers.min(file.len()) {
-        let whole = file.conversation(index, reader.config.frame_rule())?;
-        let Some(at) = whole
-            .messages
-            .iter()
-            .position(|message| message.role == Role::Assistant)
-        else {
-            continue;
-        };
-        let question = Conversation {
-            messages: whole.messages[..at].to_vec(),
-            ..whole.clone()
-        };
-        let options = reader.options(whole.media().count())?;
-        let prompt = plm.encode_with(&question, &options)?;
-        let decoding = Decoding {
-            max_new_tokens: ANSWER_TOKENS,
-            ..Decoding::default()
-        };
-        let answer = plm.generate_prompt(&prompt, &decoding)?;
-        let text = |at: usize| text_of(&whole.messages[at]);
-        answers.push([text(at - 1), text(at), answer.text]);
-    }
-    Ok(Evaluation {
-        step,
-        loss: sum / f64::from(count.max(1) as u32),
-        answers,
-    })
-}
-
-/// The words of a message.
-fn text_of(message: &Message) -> String {
-    let parts = message.content.iter().filter_map(|content| match content {
-        Content::Text(text) => Some(text.as_str()),
-        Content::Image(_) | Content::Video(_) => None,
-    });
-    parts.collect()
 }
 
 /// What happened, one JSON object a line.

@@ -102,20 +102,34 @@ impl PerceptionLM {
         for adapter in &options.adapters {
             attach(&mut model, adapter, &device)?;
         }
-        let weight_bytes = model_bytes(&model);
-        Ok(Self {
+        let mut plm = Self::with_model(checkpoint, model, device, options);
+        plm.load_time = start.elapsed();
+        Ok(plm)
+    }
+
+    /// A checkpoint's processor and settings with a network that is there already, such as one that
+    /// was trained; of the options, those about weights do not matter.
+    ///
+    /// The network must be of the config's sizes, and on `device`.
+    pub fn with_model(
+        checkpoint: Checkpoint,
+        model: Model,
+        device: Device,
+        options: &LoadOptions,
+    ) -> Self {
+        Self {
             config: checkpoint.config,
             processor: checkpoint.processor,
             stop_ids: checkpoint.stop_ids,
+            weight_bytes: model_bytes(&model),
             model,
             device,
-            weight_bytes,
-            load_time: start.elapsed(),
+            load_time: Duration::ZERO,
             encoding: options.encoding.clone(),
             features: FeatureCache::new(options.feature_cache_bytes),
             prefixes: PrefixCache::new(options.prefix_cache_bytes),
             progress: options.progress.clone(),
-        })
+        }
     }
 
     /// Sizes and constants of the model.
@@ -128,20 +142,14 @@ impl PerceptionLM {
         &self.processor
     }
 
-    /// Replaces the network, such as by one that was trained further. What was kept of pictures and
-    /// answers is forgotten.
-    ///
-    /// The network must be on the same device and of the same sizes.
-    pub fn set_model(&mut self, model: Model) {
-        self.weight_bytes = model_bytes(&model);
-        self.model = model;
-        self.features = FeatureCache::new(self.features.max_bytes());
-        self.prefixes = PrefixCache::new(self.prefixes.max_bytes());
-    }
-
     /// The network.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The network alone.
+    pub fn into_model(self) -> Model {
+        self.model
     }
 
     /// Where the model computes.

@@ -75,10 +75,6 @@ impl PrefixCache {
         }
     }
 
-    pub(crate) fn max_bytes(&self) -> usize {
-        self.max_bytes
-    }
-
     /// Whether nothing is ever kept.
     pub(crate) fn is_off(&self) -> bool {
         self.max_bytes == 0

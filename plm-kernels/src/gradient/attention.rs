@@ -148,20 +148,22 @@ impl Task for Head<'_> {
                 };
                 over_features(q, work.q_stride, turned_keys, p).compute::<L>(self.scratch);
                 over_features(y, width, turned_values, s).compute::<L>(self.scratch);
+                // Whole vectors up to what the last of the rows sees.
+                let limit = seen.next_multiple_of(16);
                 for i in 0..rows {
                     let seen = if work.causal { first + i + 1 } else { seq };
                     let (p, s) = (p.add(i * self.row), s.add(i * self.row));
-                    softmax::<L>(p, seen, self.row, scale);
+                    softmax::<L>(p, seen, limit, scale);
                     let mut along = 0.0;
                     for d in 0..dim {
                         along += *out.add(i * width + d) * *y.add(i * width + d);
                     }
                     let along = L::splat(along);
                     // Beyond what is seen `p` is 0, and `s` may be anything that is finite.
-                    for j in seen..self.row {
+                    for j in seen..limit {
                         *s.add(j) = 0.0;
                     }
-                    for j in (0..self.row).step_by(L::N) {
+                    for j in (0..limit).step_by(L::N) {
                         let share = L::mul(L::load(p.add(j)), L::splat(scale));
                         let of_score = L::mul(share, L::sub(L::load(s.add(j)), along));
                         L::store(s.add(j), of_score);
@@ -202,29 +204,29 @@ impl Task for Head<'_> {
     }
 }
 
-/// Replaces the first `seen` of a row of scores by their shares, and the others by 0.
+/// Replaces the first `seen` scores of a row by their shares, and those up to `limit` by 0.
 #[inline(always)]
-unsafe fn softmax<L: Lanes>(p: *mut f32, seen: usize, row: usize, scale: f32) {
-    for j in seen..row {
+unsafe fn softmax<L: Lanes>(p: *mut f32, seen: usize, limit: usize, scale: f32) {
+    for j in seen..limit {
         *p.add(j) = HIDDEN;
     }
     let mut greatest = L::splat(HIDDEN);
-    for j in (0..row).step_by(L::N) {
+    for j in (0..limit).step_by(L::N) {
         greatest = L::max(greatest, L::load(p.add(j)));
     }
     let greatest = L::splat(L::largest(greatest));
     let mut sum = L::splat(0.0);
-    for j in (0..row).step_by(L::N) {
+    for j in (0..limit).step_by(L::N) {
         let below = L::mul(L::sub(L::load(p.add(j)), greatest), L::splat(scale));
         let e = exp_lanes::<L>(below);
         L::store(p.add(j), e);
         sum = L::add(sum, e);
     }
     let share = L::splat(1.0 / L::sum(sum));
-    for j in (0..row).step_by(L::N) {
+    for j in (0..limit).step_by(L::N) {
         L::store(p.add(j), L::mul(L::load(p.add(j)), share));
     }
-    for j in seen..row {
+    for j in seen..limit {
         *p.add(j) = 0.0;
     }
 }
