@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Fine-tune a model, or adapters to it, as a TOML file says.
     Train(TrainArgs),
+    /// Count how often a model answers as a file of questions says.
+    Eval(EvalArgs),
     /// Fetch a checkpoint from a hub into the cache and print its folder.
     #[cfg(feature = "hub")]
     Download(DownloadArgs),
@@ -418,6 +420,33 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Print one JSON object at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Questions and answers in Meta's JSONL, as for training; a field `category` divides the
+    /// count.
+    #[arg(value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) tiles: TileArgs,
+    /// Folder of the pictures and videos, in place of the file's folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) media_root: Option<PathBuf>,
+    /// Samples that are asked about, from the first on; all if not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Most tokens of an answer.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) max_new_tokens: usize,
+    /// Print the answers that are not the file's.
+    #[arg(long)]
+    pub(crate) wrong: bool,
+    /// Print one JSON object: the counts.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -10,6 +10,7 @@ mod dense_caption;
 #[cfg(feature = "hub")]
 mod download;
 mod estimate;
+mod eval;
 mod generate;
 mod ground;
 mod locate;
@@ -38,6 +39,7 @@ pub(crate) fn run(command: Command) -> Result<(), Error> {
         Command::Bench(args) => bench::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
     }

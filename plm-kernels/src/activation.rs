@@ -88,6 +88,27 @@ pub fn gelus(x: &[f32]) -> Vec<f32> {
     y
 }
 
+struct SiluMul;
+
+impl Function<2, 1> for SiluMul {
+    #[inline(always)]
+    unsafe fn of<L: Lanes>([gate, up]: [L::V; 2]) -> [L::V; 1] {
+        let exp = exp_lanes::<L>(L::sub(L::splat(0.0), gate));
+        let silu = L::div(gate, L::add(L::splat(1.0), exp));
+        [L::mul(silu, up)]
+    }
+}
+
+/// `silu(gate) · up`, into new memory.
+///
+/// # Panics
+///
+/// When the two are not of one length.
+pub fn silu_muls(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let [y] = map::<SiluMul, 2, 1>(Level::best(), [gate, up]);
+    y
+}
+
 /// Replaces `gate` by `silu(gate) · up`, with `silu(x) = x / (1 + e^-x)`.
 ///
 /// # Panics
@@ -98,8 +119,8 @@ pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
 }
 
 fn silu_mul_at(level: Level, gate: &mut [f32], up: &[f32]) {
-    struct SiluMul<'a>(&'a mut [f32], &'a [f32]);
-    impl Task for SiluMul<'_> {
+    struct Pieces<'a>(&'a mut [f32], &'a [f32]);
+    impl Task for Pieces<'_> {
         type Output = ();
         #[inline(always)]
         unsafe fn run<L: Lanes>(self) {
@@ -120,10 +141,8 @@ fn silu_mul_at(level: Level, gate: &mut [f32], up: &[f32]) {
     }
     #[inline(always)]
     unsafe fn step<L: Lanes>(gate: *mut f32, up: *const f32) {
-        let x = L::load(gate);
-        let exp = exp_lanes::<L>(L::sub(L::splat(0.0), x));
-        let silu = L::div(x, L::add(L::splat(1.0), exp));
-        L::store(gate, L::mul(silu, L::load(up)));
+        let [y] = SiluMul::of::<L>([L::load(gate), L::load(up)]);
+        L::store(gate, y);
     }
     assert_eq!(gate.len(), up.len(), "gates and values");
     let shared = Shared(gate.as_mut_ptr());
@@ -132,7 +151,7 @@ fn silu_mul_at(level: Level, gate: &mut [f32], up: &[f32]) {
         let len = PIECE.min(up.len() - start);
         // SAFETY: each piece is another part of `gate`.
         let gate = unsafe { std::slice::from_raw_parts_mut(shared.get().add(start), len) };
-        run(level, SiluMul(gate, &up[start..][..len]));
+        run(level, Pieces(gate, &up[start..][..len]));
     });
 }
 

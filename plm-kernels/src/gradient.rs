@@ -14,5 +14,5 @@ mod tests;
 pub use activations::{gelu_gradient, silu_mul_gradient};
 pub use attention::{AttentionGradient, attention_gradient};
 pub use norms::{NormGradient, add_gradient, normalize_gradient, sum_rows};
-pub use products::{input_gradient, weight_gradient};
+pub use products::{input_gradient, product_of_rows, weight_gradient};
 pub use softmax::softmax_losses;

@@ -22,8 +22,10 @@
 #![allow(clippy::needless_range_loop)]
 
 mod activation;
+mod adamw;
 mod attention;
 mod format;
+mod fresh;
 mod gemm;
 mod gradient;
 mod heads;
@@ -39,17 +41,18 @@ mod scratch;
 mod threads;
 mod tile;
 
-pub use activation::{gelus, silu_mul};
+pub use activation::{gelus, silu_mul, silu_muls};
+pub use adamw::{AdamW, sum_of_squares};
 pub use attention::{Attention, attention};
 pub use gradient::{
     AttentionGradient, NormGradient, add_gradient, attention_gradient, gelu_gradient,
-    input_gradient, normalize_gradient, silu_mul_gradient, softmax_losses, sum_rows,
-    weight_gradient,
+    input_gradient, normalize_gradient, product_of_rows, silu_mul_gradient, softmax_losses,
+    sum_rows, weight_gradient,
 };
 pub use heads::{Heads, Pairs, Rotation, rotate, store_heads, take_heads};
 pub use lanes::Level;
 pub use matrix::{BLOCK, Matrix, Weights};
-pub use norm::{Norm, add, normalize};
+pub use norm::{Norm, add, normalize, normalized, scaled_sum};
 pub use product::{Activation, MatmulPrecision, Product, expand_row, products};
 pub use quantize::{BlockFormat, quantize};
 pub use threads::{in_pool, num_threads};

@@ -1,6 +1,7 @@
 //! Functions of single numbers over whole arrays.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::threads::{Shared, for_each};
@@ -27,21 +28,27 @@ pub(crate) fn map<F: Function<I, O>, const I: usize, const O: usize>(
         inputs.iter().all(|input| input.len() == len),
         "numbers of a function's arguments"
     );
-    let mut results: [Vec<f32>; O] = std::array::from_fn(|_| vec![0.0; len]);
-    let outputs = results.each_mut().map(|output| Shared(output.as_mut_ptr()));
-    for_each(len.div_ceil(PIECE), |i| {
-        let start = i * PIECE;
-        let len = PIECE.min(len - start);
-        let piece = Piece::<F, I, O> {
-            inputs: inputs.map(|input| input[start..start + len].as_ptr()),
-            // SAFETY: each piece is another part of the results.
-            outputs: outputs.map(|output| unsafe { output.get().add(start) }),
-            len,
-            function: PhantomData,
-        };
-        run(level, piece);
-    });
-    results
+    // SAFETY: the pieces are all there is, and each is written.
+    unsafe {
+        let mut outputs = [Shared(std::ptr::null_mut::<f32>()); O];
+        let mut results: [Box<[MaybeUninit<f32>]>; O] =
+            std::array::from_fn(|_| Box::new_uninit_slice(len));
+        for (output, result) in outputs.iter_mut().zip(&mut results) {
+            *output = Shared(result.as_mut_ptr().cast());
+        }
+        for_each(len.div_ceil(PIECE), |i| {
+            let start = i * PIECE;
+            let len = PIECE.min(len - start);
+            let piece = Piece::<F, I, O> {
+                inputs: inputs.map(|input| input[start..start + len].as_ptr()),
+                outputs: outputs.map(|output| output.get().add(start)),
+                len,
+                function: PhantomData,
+            };
+            run(level, piece);
+        });
+        results.map(|result| result.assume_init().into_vec())
+    }
 }
 
 struct Piece<F, const I: usize, const O: usize> {

@@ -1,5 +1,6 @@
 //! Norms over rows, and the residual sum that follows a block.
 
+use crate::fresh::fresh;
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::threads::{Shared, for_each};
 
@@ -32,7 +33,27 @@ pub fn normalize(x: &[f32], norm: Norm<'_>, eps: f32, out: &mut [f32]) {
     normalize_at(Level::best(), x, norm, eps, out);
 }
 
+/// As [`normalize`], into new memory.
+///
+/// # Panics
+///
+/// When shapes do not match.
+pub fn normalized(x: &[f32], norm: Norm<'_>, eps: f32) -> Vec<f32> {
+    // SAFETY: every row is written.
+    unsafe {
+        fresh(x.len(), |out| {
+            normalize_rows(Level::best(), x, norm, eps, Shared(out));
+        })
+    }
+}
+
 fn normalize_at(level: Level, x: &[f32], norm: Norm<'_>, eps: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "rows of a norm");
+    normalize_rows(level, x, norm, eps, Shared(out.as_mut_ptr()));
+}
+
+/// Writes as many numbers as `x` has.
+fn normalize_rows(level: Level, x: &[f32], norm: Norm<'_>, eps: f32, out: Shared<f32>) {
     let width = match norm {
         Norm::Rms { weight } => weight.len(),
         Norm::Layer { weight, bias } => {
@@ -40,8 +61,7 @@ fn normalize_at(level: Level, x: &[f32], norm: Norm<'_>, eps: f32, out: &mut [f3
             weight.len()
         }
     };
-    assert!(x.len() == out.len() && width > 0 && x.len().is_multiple_of(width));
-    let out = Shared(out.as_mut_ptr());
+    assert!(width > 0 && x.len().is_multiple_of(width), "rows of a norm");
     let rows = x.len() / width;
     let step = (PIECE / width).max(1);
     for_each(rows.div_ceil(step), |i| {
@@ -51,7 +71,7 @@ fn normalize_at(level: Level, x: &[f32], norm: Norm<'_>, eps: f32, out: &mut [f3
                 norm,
                 eps,
                 // SAFETY: each row is another part of `out`.
-                out: unsafe { std::slice::from_raw_parts_mut(out.get().add(row * width), width) },
+                out: unsafe { out.get().add(row * width) },
             };
             run(level, row);
         }
@@ -62,7 +82,7 @@ struct Row<'a> {
     x: &'a [f32],
     norm: Norm<'a>,
     eps: f32,
-    out: &'a mut [f32],
+    out: *mut f32,
 }
 
 impl Task for Row<'_> {
@@ -70,7 +90,7 @@ impl Task for Row<'_> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let (x, out) = (self.x.as_ptr(), self.out.as_mut_ptr());
+        let (x, out) = (self.x.as_ptr(), self.out);
         let width = self.x.len();
         let whole = width / L::N * L::N;
         let mean = match self.norm {
@@ -128,6 +148,34 @@ impl Task for Row<'_> {
 /// When shapes do not match.
 pub fn add(x: &mut [f32], branch: &[f32], gamma: Option<&[f32]>) {
     add_at(Level::best(), x, branch, gamma);
+}
+
+/// As [`add`], with a scale, into new memory.
+///
+/// # Panics
+///
+/// When shapes do not match.
+pub fn scaled_sum(x: &[f32], branch: &[f32], gamma: &[f32]) -> Vec<f32> {
+    let width = gamma.len();
+    assert!(width > 0 && x.len() == branch.len() && x.len().is_multiple_of(width));
+    let step = (PIECE / width).max(1) * width;
+    // SAFETY: each piece is another part of the result, and all are written.
+    unsafe {
+        fresh(x.len(), |out| {
+            let out = Shared(out);
+            for_each(x.len().div_ceil(step), |i| {
+                let part = i * step..x.len().min((i + 1) * step);
+                let to = out.get().add(part.start);
+                to.copy_from_nonoverlapping(x[part.clone()].as_ptr(), part.len());
+                let sum = Sum {
+                    x: std::slice::from_raw_parts_mut(to, part.len()),
+                    branch: &branch[part],
+                    gamma: Some(gamma),
+                };
+                run(Level::best(), sum);
+            });
+        })
+    }
 }
 
 fn add_at(level: Level, x: &mut [f32], branch: &[f32], gamma: Option<&[f32]>) {

@@ -51,7 +51,6 @@ fn on_host<const D: usize>(
         },
         None => Norm::Rms { weight: &weight },
     };
-    let mut y = vec![0.0; values.len()];
-    plm_kernels::normalize(&values, norm, eps as f32, &mut y);
+    let y = plm_kernels::normalized(&values, norm, eps as f32);
     Some(host::tensor(y, x.dims(), &x.device()))
 }

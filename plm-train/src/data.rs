@@ -139,6 +139,8 @@ fn next(
             }
         }
     }
+    // Batches of like lengths are padded less; what a step learns does not depend on their order.
+    step.samples.sort_by_key(|sample| sample.prompt.len());
     step.drawn = *drawn;
     Ok(step)
 }

@@ -4,6 +4,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use plm::Model;
+use plm_kernels::sum_of_squares;
+use plm_linear::host;
 
 /// The Euclidean norm of all gradients.
 pub(crate) fn norm(model: &Model, gradients: &GradientsParams) -> f64 {
@@ -11,7 +13,10 @@ pub(crate) fn norm(model: &Model, gradients: &GradientsParams) -> f64 {
     impl ModuleVisitor for Squares<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.0.get::<D>(param.id) {
-                self.1 += gradient.square().sum().into_scalar::<f64>();
+                self.1 += match host::f32s(&gradient) {
+                    Some(numbers) => sum_of_squares(&numbers),
+                    None => gradient.square().sum().into_scalar::<f64>(),
+                };
             }
         }
     }

@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adamw;
 mod checkpoint;
 /// The config of a run.
 pub mod config;

@@ -1,9 +1,11 @@
 use std::time::Instant;
 
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use plm::Model;
+use plm_kernels::in_pool;
 use serde::Serialize;
 
+use crate::adamw::HostAdamW;
 use crate::{Error, Sample, Schedule, gradients, loss};
 
 /// How steps are made.
@@ -77,15 +79,9 @@ pub struct Trainer {
 impl Trainer {
     /// Begins a run.
     pub fn new(model: Model, config: TrainerConfig) -> Self {
-        let optimizer = AdamWConfig::new()
-            .with_beta_1(config.betas[0])
-            .with_beta_2(config.betas[1])
-            .with_epsilon(config.epsilon)
-            .with_weight_decay(config.weight_decay)
-            .init();
         Self {
             model,
-            optimizer,
+            optimizer: HostAdamW::new(&config).into(),
             config,
             step: 0,
         }
@@ -123,6 +119,10 @@ impl Trainer {
     ///
     /// As [`loss`](crate::loss()); [`Error::Diverged`]. The model stays as it was.
     pub fn step(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
+        in_pool(|| self.step_here(batches))
+    }
+
+    fn step_here(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
         let start = Instant::now();
         let labels = |batch: &[Sample]| batch.iter().map(Sample::num_labels).sum::<usize>();
         let num_labels: usize = batches.iter().copied().map(labels).sum();

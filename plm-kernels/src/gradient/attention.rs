@@ -1,4 +1,5 @@
 use crate::activation::exp_lanes;
+use crate::fresh::fresh;
 use crate::gemm::{Gemm, SCRATCH};
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::scratch::with_scratch;
@@ -63,29 +64,32 @@ pub(super) fn attention_gradient_at(level: Level, work: &AttentionGradient<'_>) 
         [numbers; 2],
         "outputs of attention"
     );
-    let mut q = vec![0.0; numbers];
     let [mut keys, mut values] = [vec![0.0; kv], vec![0.0; kv]];
     if batch * seq == 0 {
-        return [q, keys, values];
+        return [Vec::new(), keys, values];
     }
     let last_row = (batch * seq - 1) * work.q_stride + width;
     assert!(work.q_stride >= width && work.q.len() >= last_row);
-    let results = [&mut q, &mut keys, &mut values].map(|v| Shared(v.as_mut_ptr()));
+    let [of_keys, of_values] = [&mut keys, &mut values].map(|v| Shared(v.as_mut_ptr()));
     let row = seq.next_multiple_of(16);
-    for_each(batch * work.kv_heads, |i| {
-        let numbers = SCRATCH + 2 * dim * seq + 2 * ROWS * row;
-        with_scratch(numbers, |scratch| {
-            let head = Head {
-                work,
-                sequence: i / work.kv_heads,
-                kv_head: i % work.kv_heads,
-                row,
-                scratch: scratch.as_mut_ptr(),
-                results,
-            };
-            run(level, head);
-        });
-    });
+    let fill = |of_q: Shared<f32>| {
+        for_each(batch * work.kv_heads, |i| {
+            let numbers = SCRATCH + 2 * dim * seq + 2 * ROWS * row;
+            with_scratch(numbers, |scratch| {
+                let head = Head {
+                    work,
+                    sequence: i / work.kv_heads,
+                    kv_head: i % work.kv_heads,
+                    row,
+                    scratch: scratch.as_mut_ptr(),
+                    results: [of_q, of_keys, of_values],
+                };
+                run(level, head);
+            });
+        })
+    };
+    // SAFETY: the heads of all sequences are all queries.
+    let q = unsafe { fresh(numbers, |q| fill(Shared(q))) };
     [q, keys, values]
 }
 

@@ -1,3 +1,4 @@
+use crate::fresh::fresh;
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::norm::Norm;
 use crate::threads::{Shared, for_each};
@@ -35,25 +36,28 @@ pub(super) fn normalize_gradient_at(
     let (Norm::Rms { weight } | Norm::Layer { weight, .. }) = norm;
     let width = weight.len();
     assert!(x.len() == y.len() && width > 0 && x.len().is_multiple_of(width));
-    let mut of_x = vec![0.0; x.len()];
     let chunks = (x.len() / width).div_ceil(ROWS);
     let mut sums = vec![0.0; 2 * width * chunks];
-    let (out, partial) = (Shared(of_x.as_mut_ptr()), Shared(sums.as_mut_ptr()));
-    for_each(chunks, |i| {
-        let start = i * ROWS * width;
-        let end = x.len().min(start + ROWS * width);
-        let rows = Rows {
-            x: &x[start..end],
-            y: &y[start..end],
-            weight,
-            centred: matches!(norm, Norm::Layer { .. }),
-            eps,
-            // SAFETY: each piece is another part of both.
-            out: unsafe { out.get().add(start) },
-            sums: unsafe { partial.get().add(i * 2 * width) },
-        };
-        run(level, rows);
-    });
+    let partial = Shared(sums.as_mut_ptr());
+    let work = |out: Shared<f32>| {
+        for_each(chunks, |i| {
+            let start = i * ROWS * width;
+            let end = x.len().min(start + ROWS * width);
+            let rows = Rows {
+                x: &x[start..end],
+                y: &y[start..end],
+                weight,
+                centred: matches!(norm, Norm::Layer { .. }),
+                eps,
+                // SAFETY: each piece is another part of both.
+                out: unsafe { out.get().add(start) },
+                sums: unsafe { partial.get().add(i * 2 * width) },
+            };
+            run(level, rows);
+        })
+    };
+    // SAFETY: every row is written.
+    let of_x = unsafe { fresh(x.len(), |out| work(Shared(out))) };
     let mut total = sum_rows(&sums, 2 * width);
     let bias = total.split_off(width);
     NormGradient {
@@ -164,24 +168,29 @@ unsafe fn sum<L: Lanes>(
 pub fn add_gradient(branch: &[f32], gamma: &[f32], y: &[f32]) -> [Vec<f32>; 2] {
     let width = gamma.len();
     assert!(width > 0 && branch.len() == y.len() && y.len().is_multiple_of(width));
-    let mut of_branch = vec![0.0; branch.len()];
     let chunk = ROWS * width;
     let chunks = branch.len().div_ceil(chunk);
     let mut sums = vec![0.0; chunks * width];
-    let (out, partial) = (Shared(of_branch.as_mut_ptr()), Shared(sums.as_mut_ptr()));
-    for_each(chunks, |i| {
-        let start = i * chunk;
-        let end = branch.len().min(start + chunk);
-        let scaled = Scaled {
-            branch: &branch[start..end],
-            y: &y[start..end],
-            gamma,
-            // SAFETY: each piece is another part of both.
-            out: unsafe { std::slice::from_raw_parts_mut(out.get().add(start), end - start) },
-            sums: unsafe { std::slice::from_raw_parts_mut(partial.get().add(i * width), width) },
-        };
-        run(Level::best(), scaled);
-    });
+    let partial = Shared(sums.as_mut_ptr());
+    let work = |out: Shared<f32>| {
+        for_each(chunks, |i| {
+            let start = i * chunk;
+            let end = branch.len().min(start + chunk);
+            let scaled = Scaled {
+                branch: &branch[start..end],
+                y: &y[start..end],
+                gamma,
+                // SAFETY: each piece is another part of both.
+                out: unsafe { out.get().add(start) },
+                sums: unsafe {
+                    std::slice::from_raw_parts_mut(partial.get().add(i * width), width)
+                },
+            };
+            run(Level::best(), scaled);
+        })
+    };
+    // SAFETY: every row is written.
+    let of_branch = unsafe { fresh(branch.len(), |out| work(Shared(out))) };
     [of_branch, sum_rows(&sums, width)]
 }
 
@@ -189,7 +198,7 @@ struct Scaled<'a> {
     branch: &'a [f32],
     y: &'a [f32],
     gamma: &'a [f32],
-    out: &'a mut [f32],
+    out: *mut f32,
     sums: &'a mut [f32],
 }
 
@@ -203,9 +212,10 @@ impl Task for Scaled<'_> {
             .branch
             .chunks_exact(width)
             .zip(self.y.chunks_exact(width));
-        for ((branch, y), out) in rows.zip(self.out.chunks_exact_mut(width)) {
+        for (row, (branch, y)) in rows.enumerate() {
+            let out = self.out.add(row * width);
             for i in 0..width {
-                out[i] = y[i] * self.gamma[i];
+                *out.add(i) = y[i] * self.gamma[i];
                 self.sums[i] += y[i] * branch[i];
             }
         }

@@ -52,6 +52,15 @@ fn products_give_what_sums_in_f64_give() {
         for level in Level::available() {
             let of_input = input_gradient_at(level, &y, rows, &matrix);
             let of_weight = weight_gradient_at(level, &y, &x, rows);
+            let product = product_of_rows(&x, rows, &matrix, Some(&w[..outputs]));
+            for i in (0..rows * outputs).step_by(7) {
+                let (r, o) = (i / outputs, i % outputs);
+                let expected: f64 = (0..inputs)
+                    .map(|k| f64::from(x[r * inputs + k]) * f64::from(w[o * inputs + k]))
+                    .sum();
+                let found = f64::from(product[i] - w[o]);
+                assert!((found - expected).abs() < 1e-3, "{level:?}");
+            }
             for i in (0..rows * inputs).step_by(7) {
                 let (r, k) = (i / inputs, i % inputs);
                 let expected: f64 = (0..outputs)

@@ -1,5 +1,5 @@
 use burn::tensor::Tensor;
-use plm_kernels::{gelu_gradient, gelus, silu_mul_gradient};
+use plm_kernels::{gelu_gradient, gelus, silu_mul_gradient, silu_muls};
 
 use super::{Argument, Operation, record};
 use crate::host::{self, F32s};
@@ -24,8 +24,7 @@ pub(crate) fn silu_mul<const D: usize>(gate: &Tensor<D>, up: &Tensor<D>) -> Opti
         gate: gate.values.clone(),
         up: up.values.clone(),
     };
-    let mut y = operation.gate.to_vec();
-    plm_kernels::silu_mul(&mut y, &operation.up);
+    let y = silu_muls(&operation.gate, &operation.up);
     Some(record(
         [gate, up],
         host::tensor(y, dims, &device),

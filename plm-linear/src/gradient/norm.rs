@@ -65,8 +65,7 @@ pub(crate) fn normalize<const D: usize>(
         bias: bias.as_ref().map(|bias| bias.values.clone()),
         eps: eps as f32,
     };
-    let mut y = vec![0.0; normalized.x.len()];
-    plm_kernels::normalize(&normalized.x, normalized.norm(), normalized.eps, &mut y);
+    let y = plm_kernels::normalized(&normalized.x, normalized.norm(), normalized.eps);
     let y = host::tensor(y, dims, &device);
     Some(match bias {
         Some(bias) => record([x, weight, bias], y, normalized),

@@ -1,5 +1,5 @@
 use burn::tensor::Tensor;
-use plm_kernels::{Product, input_gradient, products, sum_rows, weight_gradient};
+use plm_kernels::{input_gradient, product_of_rows, sum_rows, weight_gradient};
 
 use super::{Argument, Operation, record};
 use crate::Weight;
@@ -89,10 +89,8 @@ pub(crate) fn product(
         Some(bias) => Some(Argument::new(bias)?),
         None => None,
     };
-    let mut y = vec![0.0; rows * d_output];
-    let mut multiply = Product::new(inner.matrix(&held), &mut y);
-    multiply.bias = bias.as_ref().map(|bias| &*bias.values);
-    products(&x.values, rows, &mut [multiply]);
+    let own = bias.as_ref().map(|bias| &*bias.values);
+    let y = product_of_rows(&x.values, rows, &inner.matrix(&held), own);
     let y = host::tensor(y, [rows, d_output], &device);
     let mut operation = Multiplied {
         weight: inner.clone(),

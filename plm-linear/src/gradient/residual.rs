@@ -1,5 +1,5 @@
 use burn::tensor::Tensor;
-use plm_kernels::add_gradient;
+use plm_kernels::{add_gradient, scaled_sum};
 
 use super::{Argument, Operation, record};
 use crate::host::{self, F32s};
@@ -29,7 +29,6 @@ pub(crate) fn residual(x: &Tensor<3>, branch: &Tensor<3>, scale: &Tensor<1>) -> 
         branch: arguments[1].values.clone(),
         scale: arguments[2].values.clone(),
     };
-    let mut y = arguments[0].values.to_vec();
-    plm_kernels::add(&mut y, &operation.branch, Some(&operation.scale));
+    let y = scaled_sum(&arguments[0].values, &operation.branch, &operation.scale);
     Some(record(arguments, host::tensor(y, dims, &device), operation))
 }
