@@ -1,0 +1,32 @@
+//! Dense captions of pictures.
+
+use crate::mention::Mention;
+use crate::{Quarter, Scene, Thing};
+
+/// Everything in the picture, quarter by quarter in the order of the tiles, in each row by row.
+///
+/// The grammar is fixed: `top left: small red circle in row 1 column 2, blue digit 7 in row 2
+/// column 1. top right: nothing. bottom left: ...`. A word stands in the column of its first cell.
+#[must_use]
+pub fn caption(scene: &Scene) -> String {
+    let quarters = Quarter::ALL.map(|quarter| {
+        let things: Vec<String> = scene.in_quarter(quarter).map(with_place).collect();
+        let things = if things.is_empty() {
+            "nothing".to_owned()
+        } else {
+            things.join(", ")
+        };
+        format!("{}: {things}.", quarter.name())
+    });
+    quarters.join(" ")
+}
+
+fn with_place(thing: &Thing) -> String {
+    let thing_text = Mention::full(thing).one();
+    format!("{thing_text} in {}", row_and_column(thing))
+}
+
+/// `row 2 column 3`, counted from 1.
+pub(crate) fn row_and_column(thing: &Thing) -> String {
+    format!("row {} column {}", thing.row + 1, thing.column + 1)
+}
