@@ -80,7 +80,7 @@ impl Colour {
             Self::Orange => [247, 135, 18],
             Self::Purple => [135, 45, 175],
             Self::Pink => [243, 125, 185],
-            Self::Brown => [130, 80, 40],
+            Self::Brown => [150, 92, 48],
             Self::White => [243, 243, 243],
             Self::Black => [15, 15, 15],
         }
@@ -157,7 +157,9 @@ impl Background {
     /// The tone at a place, of which both numbers run from -1 to 1 over the picture.
     #[must_use]
     pub fn at(&self, x: f32, y: f32) -> Rgb {
-        let change = (self.slope[0] as f32 * x + self.slope[1] as f32 * y).round() as i32;
+        let change = self.slope[0] as f32 * x + self.slope[1] as f32 * y;
+        // Rounded without a call, since this runs for every pixel.
+        let change = (change + 256.5) as i32 - 256;
         self.rgb
             .map(|channel| (i32::from(channel) + change).clamp(0, 255) as u8)
     }

@@ -30,25 +30,39 @@ impl Spot {
             let first = (middle - half).floor().max(0.0) as u32;
             first..((middle + half).ceil().max(0.0) as u32).min(size_px)
         });
-        let step = 1.0 / samples as f32;
         for y in rows {
             for x in columns.clone() {
-                let mut covered = 0;
-                for sample in 0..samples * samples {
-                    let (i, j) = (sample % samples, sample / samples);
-                    let at = [
-                        x as f32 + (i as f32 + 0.5) * step,
-                        y as f32 + (j as f32 + 0.5) * step,
-                    ];
-                    let [u, v] =
-                        [0, 1].map(|axis| (at[axis] - self.middle[axis]) / self.half[axis]);
-                    covered += u32::from(self.kind.covers(u, v));
-                }
+                let covered = self.covered(x, y, samples);
                 if covered > 0 {
                     ink((y * size_px + x) as usize, covered);
                 }
             }
         }
+    }
+}
+
+impl Spot {
+    /// How many of a pixel's points are covered; all or none where the corners and the middle are.
+    fn covered(&self, x: u32, y: u32, samples: u32) -> u32 {
+        let (x, y) = (x as f32, y as f32);
+        let covers = |right: f32, down: f32| {
+            let u = (x + right - self.middle[0]) / self.half[0];
+            let v = (y + down - self.middle[1]) / self.half[1];
+            self.kind.covers(u, v)
+        };
+        let ends = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5)];
+        match ends
+            .iter()
+            .filter(|(right, down)| covers(*right, *down))
+            .count()
+        {
+            0 => return 0,
+            5 => return samples * samples,
+            _ => {}
+        }
+        let at = |sample: u32| (sample as f32 + 0.5) / samples as f32;
+        let points = (0..samples).flat_map(|i| (0..samples).map(move |j| (at(i), at(j))));
+        points.filter(|(right, down)| covers(*right, *down)).count() as u32
     }
 }
 
@@ -80,14 +94,16 @@ impl Scene {
         if background.slope == [0, 0] && background.noise == 0 {
             return background.rgb.repeat(size * size);
         }
-        let at = |i: usize| (i as f32 + 0.5) / size as f32 * 2.0 - 1.0;
-        let places = (0..size * size).map(|pixel| (at(pixel % size), at(pixel / size)));
-        let mut rgb: Vec<u8> = places.flat_map(|(x, y)| background.at(x, y)).collect();
+        let mut rgb = vec![0; 3 * size * size];
+        for (pixel, number) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(0..) {
+            let at = |i: usize| (i as f32 + 0.5) / size as f32 * 2.0 - 1.0;
+            *pixel = background.at(at(number % size), at(number / size));
+        }
         if background.noise > 0 {
             let most = u32::from(background.noise);
             let mut random = vec![0_u8; size * size];
             rng.fill(&mut random[..]);
-            for (pixel, random) in rgb.chunks_exact_mut(3).zip(random) {
+            for (pixel, random) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(random) {
                 let change = (u32::from(random) * (2 * most + 1) / 256) as i32 - most as i32;
                 for channel in pixel {
                     *channel = (i32::from(*channel) + change).clamp(0, 255) as u8;

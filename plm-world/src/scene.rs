@@ -21,7 +21,7 @@ pub(crate) const MARGIN: f32 = 2.0;
 pub(crate) const LETTER_PITCH: f32 = 14.0;
 
 /// Half of a letter's width and height.
-pub(crate) const LETTER_HALF: [f32; 2] = [4.5, 8.0];
+pub(crate) const LETTER_HALF: [f32; 2] = [5.0, 9.0];
 
 /// Most things in a picture.
 pub const MAX_THINGS: usize = 7;
@@ -31,6 +31,9 @@ const SIZES_PX: [u32; 20] = [
     112, 112, 112, 112, 112, 112, 112, 112, 112, 112, 168, 168, 168, 224, 224, 224, 224, 224, 336,
     448,
 ];
+
+/// Largest side of pictures with noise, which makes large files.
+const MAX_NOISY_PX: u32 = 224;
 
 /// What is in a picture, from which it is drawn and every question about it is answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +49,11 @@ pub struct Scene {
 impl Scene {
     /// Up to [`MAX_THINGS`] things in cells of their own, among which equal ones are common.
     pub fn random(rng: &mut impl Rng) -> Self {
-        let background = Background::random(rng);
+        let mut background = Background::random(rng);
+        let size_px = pick(&SIZES_PX, rng);
+        if size_px > MAX_NOISY_PX {
+            background.noise = 0;
+        }
         let colours = few(&Colour::seen_on(&background), rng);
         let shapes = few(&Shape::ALL, rng);
         let weights = [2, 8, 16, 20, 20, 16, 12, 6];
@@ -73,7 +80,7 @@ impl Scene {
         Self {
             background,
             things,
-            size_px: pick(&SIZES_PX, rng),
+            size_px,
         }
     }
 
@@ -162,7 +169,7 @@ fn place(kind: Kind, colour: Colour, (row, column): (usize, usize), rng: &mut im
             // Every letter in the middle of a patch; three letters begin at the first or second.
             let skipped = rng.random_range(0..=4 - word.len()) as f32;
             let first = CELL * column as f32 + LETTER_PITCH * (skipped + 0.5);
-            (first + half[0] - LETTER_HALF[0], 0.5)
+            (first + half[0] - LETTER_HALF[0], 0.0)
         }
         Kind::Shape(..) | Kind::Digit(_) => {
             (CELL * (column as f32 + 0.5), CELL / 2.0 - MARGIN - half[0])

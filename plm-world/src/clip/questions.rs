@@ -1,5 +1,6 @@
 //! Questions about clips, and their answers.
 
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
 use super::{Action, Actor, Clip, NUM_FRAMES};
@@ -24,34 +25,71 @@ impl Actor {
     }
 }
 
+/// What can be asked about a clip, as often as it stands here.
+const QUESTIONS: [Question; 12] = [
+    Question::Direction,
+    Question::Direction,
+    Question::Happens,
+    Question::Happens,
+    Question::DoesIt,
+    Question::DoesIt,
+    Question::WhatDoes,
+    Question::WhatDoes,
+    Question::OfTheActor,
+    Question::CountFirst,
+    Question::CountLast,
+    Question::Describe,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Question {
+    Direction,
+    Happens,
+    DoesIt,
+    WhatDoes,
+    OfTheActor,
+    CountFirst,
+    CountLast,
+    Describe,
+}
+
+impl Question {
+    fn ask(self, clip: &Clip, rng: &mut impl Rng) -> Option<Turn> {
+        match self {
+            Self::Direction => direction(clip, rng),
+            Self::Happens => Some(happens(clip, rng)),
+            Self::DoesIt => Some(does_it(clip, rng)),
+            Self::WhatDoes => what_does(clip, rng),
+            Self::OfTheActor => of_the_actor(clip, rng),
+            Self::CountFirst => Some(count(clip, "at the beginning", 0, rng)),
+            Self::CountLast => Some(count(clip, "at the end", NUM_FRAMES - 1, rng)),
+            Self::Describe => Some(describe(clip, rng)),
+        }
+    }
+}
+
 /// A question about a clip.
 pub fn ask_clip(clip: &Clip, rng: &mut impl Rng) -> Turn {
     loop {
-        let turn = match rng.random_range(0..100) {
-            0..18 => direction(clip, rng),
-            18..36 => Some(happens(clip, rng)),
-            36..50 => Some(does_it(clip, rng)),
-            50..66 => what_does(clip, rng),
-            66..78 => of_the_mover(clip, rng),
-            78..90 => Some(count(clip, rng)),
-            _ => Some(describe(clip, rng)),
-        };
-        if let Some(turn) = turn {
+        if let Some(turn) = pick(&QUESTIONS, rng).ask(clip, rng) {
             return turn;
         }
     }
 }
 
-/// Up to so many different questions about a clip.
+/// Up to so many questions about a clip, of kinds that differ.
 pub fn converse_clip(clip: &Clip, num_turns: usize, rng: &mut impl Rng) -> Vec<Turn> {
-    let mut turns: Vec<Turn> = Vec::new();
-    for _ in 0..num_turns * 8 {
-        if turns.len() == num_turns {
-            break;
+    let mut questions = QUESTIONS.to_vec();
+    questions.shuffle(rng);
+    let mut asked = Vec::new();
+    let mut turns = Vec::new();
+    for question in questions {
+        if turns.len() == num_turns || asked.contains(&question) {
+            continue;
         }
-        let next = ask_clip(clip, rng);
-        if turns.iter().all(|turn| turn.question != next.question) {
-            turns.push(next);
+        if let Some(turn) = question.ask(clip, rng) {
+            asked.push(question);
+            turns.push(turn);
         }
     }
     turns
@@ -94,33 +132,19 @@ fn direction(clip: &Clip, rng: &mut impl Rng) -> Option<Turn> {
 fn happens(clip: &Clip, rng: &mut impl Rng) -> Turn {
     let actor = &clip.actors[rng.random_range(0..clip.actors.len())];
     let the = actor.mention().the();
-    let (question, answer) = match actor.action {
-        Action::Move(_) => (
-            say(
-                &["What happens to {a}?", "What does {a} do?"],
-                &the,
-                "",
-                rng,
-            ),
-            actor.does(),
-        ),
-        _ if rng.random_bool(0.5) => {
-            let phrasings = [
-                "Does {a} appear, disappear or stay?",
-                "Does {a} stay, appear or disappear?",
-            ];
-            (say(&phrasings, &the, "", rng), actor.does())
-        }
-        _ => (
-            say(
-                &["What happens to {a}?", "What does {a} do?"],
-                &the,
-                "",
-                rng,
-            ),
-            actor.does(),
-        ),
+    let moves = matches!(actor.action, Action::Move(_));
+    let phrasings: &[&str] = if moves {
+        &["What happens to {a}?", "What does {a} do?"]
+    } else {
+        &[
+            "What happens to {a}?",
+            "What does {a} do?",
+            "Does {a} appear, disappear or stay?",
+            "Does {a} stay, appear or disappear?",
+        ]
     };
+    let question = say(phrasings, &the, "", rng);
+    let answer = actor.does();
     Turn::new(Category::Clip, question, format!("it {answer}"))
 }
 
@@ -161,7 +185,7 @@ fn what_does(clip: &Clip, rng: &mut impl Rng) -> Option<Turn> {
     Some(Turn::new(Category::Clip, question, actor.mention().one()))
 }
 
-fn of_the_mover(clip: &Clip, rng: &mut impl Rng) -> Option<Turn> {
+fn of_the_actor(clip: &Clip, rng: &mut impl Rng) -> Option<Turn> {
     let actor = &clip.actors[0];
     let does = match actor.action {
         Action::Move(_) => "moves".to_owned(),
@@ -189,12 +213,7 @@ fn of_the_mover(clip: &Clip, rng: &mut impl Rng) -> Option<Turn> {
     Some(Turn::new(Category::Clip, question, answer))
 }
 
-fn count(clip: &Clip, rng: &mut impl Rng) -> Turn {
-    let (when, frame) = if rng.random_bool(0.5) {
-        ("at the end", NUM_FRAMES - 1)
-    } else {
-        ("at the beginning", 0)
-    };
+fn count(clip: &Clip, when: &str, frame: usize, rng: &mut impl Rng) -> Turn {
     let phrasings = [
         "How many things are there {a}?",
         "How many things do you see {a}?",

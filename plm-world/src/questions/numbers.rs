@@ -14,7 +14,7 @@ pub(super) fn presence(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
             .things
             .get(rng.random_range(0..scene.things.len().max(1)))?;
         let mut mentions = Mention::all(thing);
-        mentions.retain(|mention| is_worth_asking(mention));
+        mentions.retain(is_worth_asking);
         pick(&mentions, rng)
     } else {
         (0..20)
