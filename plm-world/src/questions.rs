@@ -10,7 +10,7 @@ use rand::{Rng, RngExt};
 
 use crate::caption::caption;
 use crate::mention::{Attribute, Mention};
-use crate::scene::pick;
+use crate::scene::{pick, weighted};
 use crate::{Kind, Scene};
 
 /// What a question asks for.
@@ -177,6 +177,10 @@ pub fn ask(scene: &Scene, category: Category, rng: &mut impl Rng) -> Option<Turn
     }
 }
 
+/// How often conversations try a category of [`Category::SHORT`]: more often those that many scenes
+/// have no question of.
+const WEIGHTS: [u32; 12] = [3, 3, 3, 3, 8, 12, 3, 3, 3, 6, 5, 3];
+
 /// Several turns about a scene, independent of each other but for some that ask on about `it`.
 ///
 /// There are fewer where the scene has no more questions; no question comes twice.
@@ -189,7 +193,7 @@ pub fn converse(scene: &Scene, num_turns: usize, rng: &mut impl Rng) -> Vec<Turn
         let last = turns.last().filter(|_| rng.random_bool(0.25));
         let next = match last.and_then(|turn| turn.topic.as_ref()) {
             Some(topic) => follow_up::follow_up(scene, topic, rng),
-            None => ask(scene, pick(&Category::SHORT, rng), rng),
+            None => ask(scene, Category::SHORT[weighted(&WEIGHTS, rng)], rng),
         };
         let is_new = |turn: &Turn| turns.iter().all(|other| other.question != turn.question);
         turns.extend(next.filter(is_new));

@@ -66,8 +66,8 @@ impl Scene {
             let colour = pick(&colours, rng);
             let (kind, colour) = match (copied, rng.random_range(0..100)) {
                 (Some(kind), 0..55) => (kind, copied_colour),
-                (_, 0..14) => (Kind::Digit(rng.random_range(0..10)), colour),
-                (_, 14..24) => (Kind::Word(pick(&WORDS, rng), rng.random_bool(0.5)), colour),
+                (_, 0..18) => (Kind::Digit(rng.random_range(0..10)), colour),
+                (_, 18..34) => (Kind::Word(pick(&WORDS, rng), rng.random_bool(0.5)), colour),
                 _ => (shape(&shapes, rng), colour),
             };
             // Where a word does not fit any more, something else is drawn.

@@ -117,7 +117,8 @@ pub(super) fn neighbour(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
         ("above", -1, 0),
         ("below", 1, 0),
     ];
-    let empty = rng.random_bool(0.3);
+    // There are more empty cells than others beside a thing; most are not asked for.
+    let empty = rng.random_bool(0.12);
     let cells = directions
         .into_iter()
         .filter_map(|(direction, down, right)| {
