@@ -1,5 +1,7 @@
 //! How kernels read each format of weights.
 
+mod nf4;
+
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -8,6 +10,8 @@ use half::f16;
 use crate::lanes::{self, Lanes};
 use crate::matrix::BLOCK;
 use crate::rounding::{round_block, store_block};
+
+pub(crate) use nf4::NormalFloats;
 
 /// Rows of weights in one format.
 pub(crate) trait Format: Copy {

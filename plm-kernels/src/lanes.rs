@@ -61,6 +61,8 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_i8(p: *const i8) -> Self::V;
     /// Converts the low and the high halves of `N` bytes, less 8 each.
     unsafe fn load_nibbles(p: *const u8) -> (Self::V, Self::V);
+    /// Numbers of a table by the halves of `N / 2` bytes, the high half of each first.
+    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> Self::V;
     unsafe fn splat_pair(x: i32) -> Self::I;
     unsafe fn load_pairs(p: *const i32) -> Self::I;
     unsafe fn store_pairs(p: *mut i32, v: Self::I);

@@ -1,8 +1,9 @@
 //! CPU kernels of PerceptionLM, over slices.
 //!
 //! Everything that costs time in the model is here: products of f32 activations with weights in
-//! f32, bf16, f16 or blocks of 8 or 4 bits ([`products`]), in f32 or 16-bit integers ([`MatmulPrecision`]), attention that does not materialise its
-//! scores ([`attention`]), norms, rotary positions and activations. Each kernel is written once
+//! f32, bf16, f16, blocks of 8 or 4 bits or NF4 ([`products`]), in f32 or 16-bit integers
+//! ([`MatmulPrecision`]), attention that does not materialise its scores ([`attention`]), norms,
+//! rotary positions and activations. Each kernel is written once
 //! over a vector type and compiled for AVX-512, AVX2, NEON and plain Rust; the best that the
 //! processor has is chosen at run time ([`Level`]). Work is shared among rayon's threads.
 //!
@@ -33,6 +34,7 @@ mod lanes;
 pub mod machine;
 mod map;
 mod matrix;
+mod nf4;
 mod norm;
 mod product;
 mod quantize;
@@ -52,6 +54,9 @@ pub use gradient::{
 pub use heads::{Heads, Pairs, Rotation, rotate, store_heads, take_heads};
 pub use lanes::Level;
 pub use matrix::{BLOCK, Matrix, Weights};
+pub use nf4::{
+    NF4_BLOCK, NF4_LEVELS, NF4_NESTED_BLOCK, Nf4, Nf4Rounding, Nf4Scales, dynamic_map,
+};
 pub use norm::{Norm, add, normalize, normalized, scaled_sum};
 pub use product::{Activation, MatmulPrecision, Product, expand_row, products};
 pub use quantize::{BlockFormat, quantize};

@@ -2,6 +2,8 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 
+use crate::nf4::{NF4_BLOCK, Nf4};
+
 /// Weights of a row that share a scale in the block-quantised formats.
 ///
 /// 32 keeps the error of four bits low (a scale of 16 bits adds half a bit a weight), and divides
@@ -41,6 +43,8 @@ pub enum Weights<'a> {
         /// One scale a block.
         scales: &'a [f16],
     },
+    /// 4 bits: levels of a normal distribution, in blocks of 64 that do not end with a row.
+    Nf4(Nf4<'a>),
 }
 
 impl<'a> Matrix<'a> {
@@ -63,6 +67,14 @@ impl<'a> Matrix<'a> {
                 [codes.len(), scales.len()],
                 [rows * blocks * BLOCK / 2, rows * blocks],
             ),
+            Weights::Nf4(nf4) => {
+                let weights = nf4.first + rows * columns;
+                let blocks = weights.div_ceil(NF4_BLOCK);
+                (
+                    [nf4.codes.len(), nf4.absmax.len()],
+                    [weights.div_ceil(2), blocks],
+                )
+            }
         };
         assert_eq!(found, expected, "numbers of a matrix [{rows}, {columns}]");
         Self {
@@ -92,6 +104,10 @@ impl<'a> Matrix<'a> {
                 codes: &codes[of(blocks * BLOCK / 2)],
                 scales: &scales[of(blocks)],
             },
+            Weights::Nf4(nf4) => {
+                let weights = of(self.columns);
+                Weights::Nf4(nf4.narrow(weights.start, weights.end))
+            }
         };
         Self::new(rows.len(), self.columns, weights)
     }
@@ -114,6 +130,7 @@ impl<'a> Matrix<'a> {
             Weights::F16(values) => size_of_val(values),
             Weights::Q8 { codes, scales } => size_of_val(codes) + size_of_val(scales),
             Weights::Q4 { codes, scales } => size_of_val(codes) + size_of_val(scales),
+            Weights::Nf4(_) => Nf4::bytes_of(self.rows * self.columns),
         }
     }
 
@@ -121,15 +138,20 @@ impl<'a> Matrix<'a> {
         self.weights
     }
 
-    /// Whether the weights are quantised in blocks.
-    pub(crate) fn is_blocks(&self) -> bool {
+    /// Whether the weights are codes of at most 8 bits times a scale.
+    pub(crate) fn is_codes(&self) -> bool {
         matches!(self.weights, Weights::Q8 { .. } | Weights::Q4 { .. })
+    }
+
+    /// Whether the weights are quantised, so that a product in integers loses nothing by it.
+    pub(crate) fn is_quantized(&self) -> bool {
+        self.is_codes() || matches!(self.weights, Weights::Nf4(_))
     }
 
     /// Inputs that a row is filled up to.
     pub(crate) fn padded_columns(&self) -> usize {
         match self.weights {
-            Weights::F32(_) | Weights::Bf16(_) | Weights::F16(_) => self.columns,
+            Weights::F32(_) | Weights::Bf16(_) | Weights::F16(_) | Weights::Nf4(_) => self.columns,
             Weights::Q8 { .. } | Weights::Q4 { .. } => self.columns.next_multiple_of(BLOCK),
         }
     }

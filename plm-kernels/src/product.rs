@@ -6,7 +6,7 @@ mod many;
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use crate::format::{Blocks, Bytes, Dense, Format, Nibbles};
+use crate::format::{Blocks, Bytes, Dense, Format, Nibbles, NormalFloats};
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::matrix::{BLOCK, Matrix, Weights};
 use crate::scratch::Aligned;
@@ -45,6 +45,10 @@ macro_rules! with_format {
                     scales: scales.as_ptr(),
                     kind: PhantomData::<Nibbles>,
                 };
+                $call
+            }
+            Weights::Nf4(nf4) => {
+                let $format = NormalFloats::from(nf4);
                 $call
             }
         }
@@ -149,7 +153,7 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
         few::products(level, filled, ldx, rows, list);
     } else {
         let rounded =
-            |p: &Product<'_>| p.matrix.is_blocks() || p.precision == MatmulPrecision::High;
+            |p: &Product<'_>| p.matrix.is_quantized() || p.precision == MatmulPrecision::High;
         if level.has_dot() && list.iter().all(rounded) {
             let arithmetic = many::Integers::new(list);
             many::products(arithmetic, level, x, rows, list, &mut packed);

@@ -132,6 +132,17 @@ impl Lanes for Avx2 {
         )
     }
     #[inline(always)]
+    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> __m256 {
+        // A permutation looks at the three low bits of an index alone; the fourth chooses one.
+        let bytes = _mm_cvtsi32_si128(p.cast::<i32>().read_unaligned());
+        let halves = _mm_unpacklo_epi8(_mm_srli_epi16::<4>(bytes), bytes);
+        let halves = _mm256_cvtepu8_epi32(halves);
+        let below = _mm256_permutevar8x32_ps(Self::load(table.as_ptr()), halves);
+        let above = _mm256_permutevar8x32_ps(Self::load(table.as_ptr().add(8)), halves);
+        let fourth = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(halves));
+        _mm256_blendv_ps(below, above, fourth)
+    }
+    #[inline(always)]
     unsafe fn splat_pair(x: i32) -> __m256i {
         _mm256_set1_epi32(x)
     }

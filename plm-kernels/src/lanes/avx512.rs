@@ -140,6 +140,15 @@ impl Lanes for Avx512 {
         )
     }
     #[inline(always)]
+    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> __m512 {
+        // A permutation looks at the four low bits of an index alone, so the neighbours that a
+        // shift of words brings along do not matter.
+        let bytes = _mm_loadl_epi64(p.cast());
+        let halves = _mm_unpacklo_epi8(_mm_srli_epi16::<4>(bytes), bytes);
+        let table = _mm512_loadu_ps(table.as_ptr());
+        _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(halves), table)
+    }
+    #[inline(always)]
     unsafe fn splat_pair(x: i32) -> __m512i {
         _mm512_set1_epi32(x)
     }

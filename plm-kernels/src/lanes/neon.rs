@@ -118,6 +118,16 @@ impl Lanes for Neon {
         )
     }
     #[inline(always)]
+    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> float32x4_t {
+        let [a, b] = p.cast::<[u8; 2]>().read_unaligned().map(u32::from);
+        let halves = [a >> 4, a & 15, b >> 4, b & 15];
+        // The four bytes of each number.
+        let bytes = vmulq_n_u32(vld1q_u32(halves.as_ptr()), 0x0404_0404);
+        let bytes = vreinterpretq_u8_u32(vaddq_u32(bytes, vdupq_n_u32(0x0302_0100)));
+        let table = vld1q_u8_x4(table.as_ptr().cast());
+        vreinterpretq_f32_u8(vqtbl4q_u8(table, bytes))
+    }
+    #[inline(always)]
     unsafe fn splat_pair(x: i32) -> int32x4_t {
         vdupq_n_s32(x)
     }

@@ -114,6 +114,11 @@ impl Lanes for Portable {
         )
     }
     #[inline(always)]
+    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> [f32; 8] {
+        let bytes = p.cast::<[u8; 4]>().read_unaligned();
+        map(|i| table[usize::from(bytes[i / 2] >> (4 - i % 2 * 4) & 15)])
+    }
+    #[inline(always)]
     unsafe fn splat_pair(x: i32) -> [i32; 8] {
         [x; 8]
     }

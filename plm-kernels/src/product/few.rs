@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    Activation, Blocks, Bytes, Dense, Nibbles, PhantomData, Product, Weights, with_format,
+    Activation, Blocks, Bytes, Dense, Nibbles, NormalFloats, PhantomData, Product, Weights,
+    with_format,
 };
 use crate::activation::gelu;
 use crate::format::Format;

@@ -9,7 +9,8 @@ mod floats;
 mod integers;
 
 use super::{
-    Activation, Blocks, Bytes, Dense, Nibbles, PhantomData, Product, Weights, with_format,
+    Activation, Blocks, Bytes, Dense, Nibbles, NormalFloats, PhantomData, Product, Weights,
+    with_format,
 };
 use crate::activation::gelu_lanes;
 use crate::format::Format;

@@ -2,7 +2,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{BlockFormat, quantize};
+use crate::{BlockFormat, Nf4Rounding, Nf4Scales, quantize};
 
 /// Weights in every format, made from the same numbers.
 struct Formats {
@@ -11,6 +11,7 @@ struct Formats {
     f16: Vec<f16>,
     q8: (Vec<i8>, Vec<f16>),
     q4: (Vec<u8>, Vec<f16>),
+    nf4: (Vec<u8>, Nf4Scales),
     shape: [usize; 2],
 }
 
@@ -32,6 +33,11 @@ impl Formats {
         let matrix = Matrix::new(rows, columns, Weights::F32(&f32));
         quantize(&matrix, BlockFormat::Q8, &mut q8.0, &mut q8.1);
         quantize(&matrix, BlockFormat::Q4, &mut q4.0, &mut q4.1);
+        let mut codes = vec![0; (rows * columns).div_ceil(2)];
+        let mut rounding = Nf4Rounding::new(&mut codes);
+        rounding.push(&matrix);
+        let scales = rounding.finish();
+        let nf4 = (codes, scales);
         let q8 = (q8.0.into_iter().map(|code| code as i8).collect(), q8.1);
         Self {
             bf16: f32.iter().map(|&x| bf16::from_f32(x)).collect(),
@@ -39,6 +45,7 @@ impl Formats {
             f32,
             q8,
             q4,
+            nf4,
             shape: [rows, columns],
         }
     }
@@ -57,6 +64,7 @@ impl Formats {
                 codes: &self.q4.0,
                 scales: &self.q4.1,
             },
+            Weights::Nf4(self.nf4.1.nf4(&self.nf4.0)),
         ]
         .map(|weights| Matrix::new(rows, columns, weights))
         .into()
@@ -124,7 +132,7 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
     for matrix in formats.matrices() {
         let weights = weights(&matrix);
         let exact = reference(&table, &weights, &bias);
-        let integers = match matrix.is_blocks() {
+        let integers = match matrix.is_codes() {
             true => reference(&rounded(&table, f32::INFINITY), &weights, &bias),
             false => {
                 let [x, w] = [&table, &weights].map(|table| rounded(table, 46_336.0));
@@ -156,15 +164,17 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
                 Way::Chosen(precision) => {
                     list.iter_mut().for_each(|p| p.precision = precision);
                     products_at(level, &x, rows, &mut list);
-                    let rounded = matrix.is_blocks() || precision == MatmulPrecision::High;
+                    let rounded = matrix.is_quantized() || precision == MatmulPrecision::High;
                     rows > FEW_ROWS && level.has_dot() && rounded
                 }
             };
             // Sums that a scale depends on may be rounded in another order, and then a number.
-            let (expected, tolerance) = match (in_integers, matrix.is_blocks()) {
+            let (expected, tolerance) = match (in_integers, matrix.weights()) {
                 (false, _) => (&exact, 3e-6),
-                (true, true) => (&integers, 3e-6),
-                (true, false) => (&integers, 3e-5),
+                (true, Weights::Q8 { .. } | Weights::Q4 { .. }) => (&integers, 3e-6),
+                // Half a step of a level's 13 bits, if all weights were off in one direction.
+                (true, Weights::Nf4(_)) => (&integers, 1.5e-4),
+                (true, _) => (&integers, 3e-5),
             };
             for (i, (expected, size)) in expected.iter().enumerate() {
                 let without = expected - f64::from(bias[i % outputs]);

@@ -21,9 +21,9 @@ pub(in crate::product) struct Integers {
 impl Integers {
     /// For the weights of some products.
     pub(in crate::product) fn new(list: &[Product<'_>]) -> Self {
-        let blocks = list.iter().all(|product| product.matrix.is_blocks());
+        let codes = list.iter().all(|product| product.matrix.is_codes());
         Self {
-            longest: if blocks { ANY_LENGTH } else { LONGEST },
+            longest: if codes { ANY_LENGTH } else { LONGEST },
         }
     }
 }
