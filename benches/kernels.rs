@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use half::{bf16, f16};
 use plm_kernels::{
-    Attention, BLOCK, BlockFormat, Level, Matrix, Norm, Product, Weights, attention, in_pool,
-    machine, normalize, num_threads, products, quantize, silu_mul,
+    Attention, BLOCK, BlockFormat, Level, Matrix, Nf4Rounding, Norm, Product, Weights, attention,
+    in_pool, machine, normalize, num_threads, products, quantize, silu_mul,
 };
 
 /// Inputs and outputs of a matrix of the decoder's MLP.
@@ -73,6 +73,14 @@ fn all_products() {
             }
         }
     }
+
+    let mut codes = vec![0; OUTPUTS * INPUTS / 2];
+    let mut rounding = Nf4Rounding::new(&mut codes);
+    rounding.push(&matrix(Weights::F32(&numbers)));
+    let scales = rounding.finish();
+    let copies = vec![codes; 3 * COPIES];
+    let weights = copies.iter().map(|codes| Weights::Nf4(scales.nf4(codes)));
+    report("nf4", &weights.map(matrix).collect::<Vec<_>>());
 }
 
 fn matrix(weights: Weights<'_>) -> Matrix<'_> {

@@ -54,9 +54,7 @@ pub use gradient::{
 pub use heads::{Heads, Pairs, Rotation, rotate, store_heads, take_heads};
 pub use lanes::Level;
 pub use matrix::{BLOCK, Matrix, Weights};
-pub use nf4::{
-    NF4_BLOCK, NF4_LEVELS, NF4_NESTED_BLOCK, Nf4, Nf4Rounding, Nf4Scales, dynamic_map,
-};
+pub use nf4::{NF4_BLOCK, NF4_LEVELS, NF4_NESTED_BLOCK, Nf4, Nf4Rounding, Nf4Scales, dynamic_map};
 pub use norm::{Norm, add, normalize, normalized, scaled_sum};
 pub use product::{Activation, MatmulPrecision, Product, expand_row, products};
 pub use quantize::{BlockFormat, quantize};

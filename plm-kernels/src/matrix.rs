@@ -143,11 +143,6 @@ impl<'a> Matrix<'a> {
         matches!(self.weights, Weights::Q8 { .. } | Weights::Q4 { .. })
     }
 
-    /// Whether the weights are quantised, so that a product in integers loses nothing by it.
-    pub(crate) fn is_quantized(&self) -> bool {
-        self.is_codes() || matches!(self.weights, Weights::Nf4(_))
-    }
-
     /// Inputs that a row is filled up to.
     pub(crate) fn padded_columns(&self) -> usize {
         match self.weights {

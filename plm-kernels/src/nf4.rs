@@ -118,7 +118,9 @@ mod tests {
     fn normal(count: usize) -> Vec<f32> {
         let mut state = 1u64;
         let mut uniform = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 40) as f32 / (1 << 24) as f32
         };
         let mut number = || (0..12).map(|_| uniform()).sum::<f32>() - 6.0;

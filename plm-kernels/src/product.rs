@@ -64,10 +64,11 @@ pub enum Activation {
     Gelu,
 }
 
-/// How exactly a product of more than a few rows is computed with weights that are not quantised.
+/// How exactly a product of more than a few rows is computed with weights that are not in blocks of
+/// 8 or 4 bits.
 ///
-/// With quantised weights it is always [`High`](Self::High): their own rounding is a hundred times
-/// coarser.
+/// With those it is always [`High`](Self::High): their codes are integers already, and their own
+/// rounding is a hundred times coarser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MatmulPrecision {
     /// In f32.
@@ -75,7 +76,7 @@ pub enum MatmulPrecision {
     Highest,
     /// On processors with AVX-512 VNNI or AVX-VNNI, with activations and weights rounded to blocks
     /// of 32 integers of 16 bits, of which 13 to 15 are used, and a scale, and sums of a block that
-    /// are exact. On other processors, in f32.
+    /// are exact; levels of NF4 are rounded to 13 bits. On other processors, in f32.
     High,
 }
 
@@ -152,8 +153,7 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
         }
         few::products(level, filled, ldx, rows, list);
     } else {
-        let rounded =
-            |p: &Product<'_>| p.matrix.is_quantized() || p.precision == MatmulPrecision::High;
+        let rounded = |p: &Product<'_>| p.matrix.is_codes() || p.precision == MatmulPrecision::High;
         if level.has_dot() && list.iter().all(rounded) {
             let arithmetic = many::Integers::new(list);
             many::products(arithmetic, level, x, rows, list, &mut packed);

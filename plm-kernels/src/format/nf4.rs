@@ -52,7 +52,11 @@ impl NormalFloats {
     #[inline(always)]
     unsafe fn level(self, at: usize) -> f32 {
         let byte = *self.codes.add(at / 2);
-        NF4_LEVELS[usize::from(if at.is_multiple_of(2) { byte >> 4 } else { byte & 15 })]
+        NF4_LEVELS[usize::from(if at.is_multiple_of(2) {
+            byte >> 4
+        } else {
+            byte & 15
+        })]
     }
 
     /// The levels of `L::N` weights, of which the first has an even number.

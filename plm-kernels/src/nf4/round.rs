@@ -222,10 +222,16 @@ fn nest(absmax_of_blocks: &[f32], offset: f32) -> Nf4Scales {
         let divisor = most.max(SMALLEST);
         let inverse = 1.0 / divisor;
         rounded.absmax.extend(lowered.iter().map(|&scale| {
-            let part = if whole { scale * inverse } else { scale / divisor };
+            let part = if whole {
+                scale * inverse
+            } else {
+                scale / divisor
+            };
             middles.partition_point(|&middle| middle < part) as u8
         }));
-        rounded.nested_absmax.push(if whole { most } else { divisor });
+        rounded
+            .nested_absmax
+            .push(if whole { most } else { divisor });
     }
     rounded
 }

@@ -164,7 +164,7 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
                 Way::Chosen(precision) => {
                     list.iter_mut().for_each(|p| p.precision = precision);
                     products_at(level, &x, rows, &mut list);
-                    let rounded = matrix.is_quantized() || precision == MatmulPrecision::High;
+                    let rounded = matrix.is_codes() || precision == MatmulPrecision::High;
                     rows > FEW_ROWS && level.has_dot() && rounded
                 }
             };

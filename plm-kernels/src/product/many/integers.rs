@@ -1,7 +1,7 @@
 //! Panels of 16-bit integers, which some processors multiply and add two at a time, twice as many
 //! in one instruction as f32.
 //!
-//! The codes of quantised weights are such integers; other weights are rounded to them, and
+//! The codes of 8 and 4 bits are such integers; other weights are rounded to them, and
 //! activations always, block by block with a scale for each. The products of a block are summed
 //! exactly, and the sums of blocks in f32.
 
