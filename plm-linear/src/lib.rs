@@ -2,7 +2,7 @@
 //!
 //! One layer type carries 98 % of the parameters and so decides memory and speed. [`Linear`] keeps
 //! its [`Weight`] as the checkpoint stores it, `[d_output, d_input]` and in the file's precision
-//! (f32, f16 or bf16), or rounded to [`Blocks`] of 8 or 4 bits, and computes with f32 activations.
+//! (f32, f16 or bf16), or rounded to [`Blocks`] of 8 or 4 bits or to [`Nf4`], and computes with f32 activations.
 //! On the CPU the product is `plm-kernels`', which widens weights as it reads them; on any other
 //! device it is burn's, with a weight widened panel by panel, so that it never exists twice.
 //!
@@ -28,6 +28,7 @@ mod cross_entropy;
 mod gradient;
 pub mod host;
 mod linear;
+mod nf4;
 mod normalize;
 mod product;
 mod residual;
@@ -40,6 +41,7 @@ pub use attention::SelfAttention;
 pub use blocks::{BlockFormat, Blocks};
 pub use cross_entropy::cross_entropy;
 pub use linear::{Linear, LinearConfig, forward_each};
+pub use nf4::{Nf4, Nf4Data};
 pub use normalize::normalize;
 pub use plm_kernels::MatmulPrecision;
 pub use product::linear;

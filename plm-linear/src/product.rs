@@ -190,6 +190,7 @@ pub(crate) fn panel(weight: &Weight, start: usize, end: usize) -> Tensor<2> {
     match weight {
         Weight::Float(weight) => weight.val().slice(s![start..end, ..]),
         Weight::Blocks(blocks) => blocks.narrow(start, end),
+        Weight::Nf4(nf4) => nf4.narrow(start, end),
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::BlockFormat;
+    use crate::{BlockFormat, Nf4};
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
         Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
@@ -236,7 +237,7 @@ mod tests {
             .assert_approx_eq::<f32>(&whole.into_data(), Tolerance::absolute(1e-3));
     }
 
-    /// A weight in one of the five formats.
+    /// A weight in one of the six formats.
     fn weight(d_output: usize, d_input: usize, format: usize) -> Weight {
         let weight = random([d_output, d_input]);
         match format {
@@ -246,8 +247,12 @@ mod tests {
             _ => {
                 let values: Vec<f32> = weight.into_data().try_into_vec().unwrap();
                 let matrix = Matrix::new(d_output, d_input, Weights::F32(&values));
-                let format = [BlockFormat::Q8, BlockFormat::Q4][format - 3];
-                Weight::quantize(&matrix, format, &Device::flex())
+                let device = Device::flex();
+                match format {
+                    3 => Weight::quantize(&matrix, BlockFormat::Q8, &device),
+                    4 => Weight::quantize(&matrix, BlockFormat::Q4, &device),
+                    _ => Weight::Nf4(Nf4::quantize(&matrix, &device)),
+                }
             }
         }
     }
@@ -256,7 +261,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn kernels_and_burns_operations_agree_in_every_format(
-            rows in 1usize..12, d_input in 1usize..70, d_output in 1usize..40, format in 0usize..5,
+            rows in 1usize..12, d_input in 1usize..70, d_output in 1usize..40, format in 0usize..6,
             biased in any::<bool>(), gelu in any::<bool>(),
         ) {
             let weight = weight(d_output, d_input, format);

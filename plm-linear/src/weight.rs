@@ -4,6 +4,7 @@ use plm_kernels::{Matrix, Weights, expand_row};
 
 use crate::blocks::Blocks;
 use crate::host::{self, Numbers};
+use crate::nf4::{HeldNf4, Nf4};
 use crate::rows::select_rows;
 
 /// A weight matrix, `[d_output, d_input]`.
@@ -17,12 +18,15 @@ pub enum Weight {
     Float(Param<Tensor<2>>),
     /// Numbers rounded in blocks.
     Blocks(Blocks),
+    /// Numbers rounded to levels of a normal distribution.
+    Nf4(Nf4),
 }
 
 /// What keeps the numbers of a [`Matrix`] alive.
 pub(crate) enum Held {
     Float(Numbers),
     Blocks { codes: Numbers, scales: Numbers },
+    Nf4(HeldNf4),
 }
 
 impl Weight {
@@ -34,6 +38,7 @@ impl Weight {
                 [shape[0], shape[1]]
             }
             Self::Blocks(blocks) => blocks.dims(),
+            Self::Nf4(nf4) => nf4.dims(),
         }
     }
 
@@ -42,14 +47,16 @@ impl Weight {
         match self {
             Self::Float(weight) => weight.lazy_device(),
             Self::Blocks(blocks) => blocks.scales().device(),
+            Self::Nf4(nf4) => nf4.device(),
         }
     }
 
-    /// The format: `f32`, `bf16`, `f16`, `q8` or `q4`.
+    /// The format: `f32`, `bf16`, `f16`, `q8`, `q4` or `nf4`.
     pub fn format_name(&self) -> &'static str {
         match self {
             Self::Float(weight) => weight.val().dtype().name(),
             Self::Blocks(blocks) => blocks.format().name(),
+            Self::Nf4(_) => "nf4",
         }
     }
 
@@ -61,6 +68,7 @@ impl Weight {
                 (weight.shape().num_elements() * weight.dtype().size()) as u64
             }
             Self::Blocks(blocks) => blocks.num_bytes(),
+            Self::Nf4(nf4) => nf4.num_bytes(),
         }
     }
 
@@ -88,15 +96,17 @@ impl Weight {
             }
             return host::tensor(rows, [ids.len(), d_input], device);
         }
+        let chosen = || {
+            let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+            Tensor::<1, Int>::from_data(ids.as_slice(), device)
+        };
         match self {
             Self::Float(weight) if weight.val().dtype() == DType::F32 => {
                 select_rows(weight.val(), ids)
             }
             Self::Float(weight) => select_rows(weight.val(), ids).cast(DType::F32),
-            Self::Blocks(blocks) => {
-                let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-                blocks.select(Tensor::<1, Int>::from_data(ids.as_slice(), device))
-            }
+            Self::Blocks(blocks) => blocks.select(chosen()),
+            Self::Nf4(nf4) => nf4.select(chosen()),
         }
     }
 
@@ -109,6 +119,7 @@ impl Weight {
                 Self::Float(Param::initialized(weight.id, tensor))
             }
             Self::Blocks(blocks) => Self::Blocks(burn::module::Module::valid(blocks)),
+            Self::Nf4(nf4) => Self::Nf4(burn::module::Module::valid(nf4)),
         }
     }
 
@@ -120,6 +131,7 @@ impl Weight {
                 codes: host::integers(&blocks.codes())?,
                 scales: host::floats(&blocks.scales())?,
             },
+            Self::Nf4(nf4) => Held::Nf4(nf4.held()?),
         })
     }
 
@@ -140,6 +152,7 @@ impl Weight {
                     _ => panic!("codes of a weight are bytes"),
                 }
             }
+            Held::Nf4(held) => Weights::Nf4(held.numbers()),
         };
         let [d_output, d_input] = self.dims();
         Matrix::new(d_output, d_input, weights)

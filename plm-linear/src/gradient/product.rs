@@ -68,7 +68,7 @@ pub(crate) fn product(
 ) -> Option<Tensor<2>> {
     let tracked = match weight {
         Weight::Float(weight) => Some(weight.val()).filter(Tensor::is_autodiff),
-        Weight::Blocks(_) => None,
+        Weight::Blocks(_) | Weight::Nf4(_) => None,
     };
     if !x.is_autodiff() && tracked.is_none() {
         return None;
@@ -115,7 +115,7 @@ mod tests {
     use plm_kernels::{Matrix, Weights};
 
     use super::*;
-    use crate::BlockFormat;
+    use crate::{BlockFormat, Nf4};
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
         Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
@@ -166,6 +166,7 @@ mod tests {
             float(DType::F16),
             Weight::quantize(&matrix, BlockFormat::Q8, &device),
             Weight::quantize(&matrix, BlockFormat::Q4, &device),
+            Weight::Nf4(Nf4::quantize(&matrix, &device)),
         ] {
             let x = random([20, 64]).autodiff().require_grad();
             let y = product(&x, &weight, None).unwrap();
