@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plm::{
-    AdapterSource, BlockFormat, DEFAULT_MAX_NEW_TOKENS, DeviceChoice, MatmulPrecision, Precision,
+    AdapterSource, DEFAULT_MAX_NEW_TOKENS, DeviceChoice, MatmulPrecision, Precision, Quantization,
     Rules, VisionInputType,
 };
 use plm_processor::MAX_NUM_TILES;
@@ -92,7 +92,7 @@ pub(crate) struct RunArgs {
     /// Precision of the weights in memory: auto (as in the file), f32, bf16 or f16.
     #[arg(long, default_value = "auto")]
     pub(crate) dtype: Precision,
-    /// Rounds the weights to blocks of 8 or 4 bits while loading, in place of --dtype.
+    /// Rounds the weights to blocks of 8 or 4 bits, or to NF4, while loading, in place of --dtype.
     #[arg(long, value_enum, default_value_t = Quantize::None, conflicts_with = "dtype")]
     pub(crate) quantize: Quantize,
     #[command(flatten)]
@@ -115,14 +115,16 @@ pub(crate) enum Quantize {
     None,
     Q8,
     Q4,
+    Nf4,
 }
 
 impl Quantize {
-    pub(crate) fn format(self) -> Option<BlockFormat> {
+    pub(crate) fn format(self) -> Option<Quantization> {
         match self {
             Self::None => None,
-            Self::Q8 => Some(BlockFormat::Q8),
-            Self::Q4 => Some(BlockFormat::Q4),
+            Self::Q8 => Some(Quantization::Q8),
+            Self::Q4 => Some(Quantization::Q4),
+            Self::Nf4 => Some(Quantization::Nf4),
         }
     }
 }
@@ -130,7 +132,7 @@ impl Quantize {
 /// How exactly matrices are multiplied.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct MatmulArgs {
-    /// How exactly prompts and pictures are multiplied with weights that are not in blocks: highest
+    /// How exactly prompts and pictures are multiplied with weights that are not in q8 or q4: highest
     /// (f32) or high (16-bit integers where the processor is faster so).
     #[arg(long, value_enum, default_value_t = Matmul::Highest)]
     matmul_precision: Matmul,
@@ -388,7 +390,8 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Rounds the weights to blocks of 8 or 4 bits, once and for all; the result loads without
-    /// a flag, in plm alone.
+    /// a flag, in plm alone. With nf4 those of the decoder's layers, as transformers with
+    /// bitsandbytes reads them too.
     #[arg(long, value_enum, default_value_t = Quantize::None)]
     pub(crate) quantize: Quantize,
     /// Folder of an adapter in PEFT's layout that is merged into the weights, and how much of it;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plm::{FrameRule, VisionInputType};
+use plm::{FrameRule, Quantization, VisionInputType};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, LoraConfig, Schedule, Trainable, TrainerConfig};
@@ -51,6 +51,10 @@ pub struct Config {
     /// Adapters, where `train` is `lora`.
     #[serde(default)]
     pub lora: LoraConfig,
+    /// `q8`, `q4` or `nf4` where adapters are to be trained beside weights that are rounded while
+    /// loading; with `nf4` that is QLoRA.
+    #[serde(default)]
+    pub quantize: Option<String>,
     /// The optimiser.
     pub optim: Optim,
     /// What is learnt.
@@ -367,12 +371,17 @@ impl Config {
                 "checkpoint.keep must be at least 1",
             ),
             (self.eval.every > 0, "eval.every must be at least 1"),
+            (
+                self.quantize.is_none() || self.train == Part::Lora,
+                "quantize needs train = \"lora\": rounded weights cannot be trained themselves",
+            ),
         ];
         if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
             return Err(Error::Config {
                 what: (*rule).to_owned(),
             });
         }
+        self.quantization()?;
         self.vision_input_type().map(|_| ())
     }
 
@@ -406,6 +415,15 @@ impl Config {
             seed: self.seed,
             pad_id: PAD_ID,
         }
+    }
+
+    /// How weights that are not trained are rounded while loading.
+    pub(crate) fn quantization(&self) -> Result<Option<Quantization>, Error> {
+        let name = self.quantize.as_deref();
+        let parsed = name.map(|name| name.parse::<Quantization>());
+        parsed.transpose().map_err(|error| Error::Config {
+            what: format!("quantize: {error}"),
+        })
     }
 
     pub(crate) fn vision_input_type(&self) -> Result<Option<VisionInputType>, Error> {
@@ -460,8 +478,14 @@ mod tests {
             ("max_seqlen = 1", "data.max_seqlen must be at least 2"),
             ("batch_size = 0", "data.batch_size must be at least 1"),
             ("vision_input_type = \"grid\"", "data.vision_input_type"),
+            ("quantize = \"nf4\"", "quantize needs train = \"lora\""),
+            (
+                "quantize = \"q5\"\ntrain = \"lora\"",
+                "`q5` is none of q8, q4, nf4",
+            ),
         ] {
-            let text = match line.starts_with("step") || line.starts_with("optim") {
+            let first = ["step", "optim", "quantize"];
+            let text = match first.iter().any(|field| line.starts_with(field)) {
                 true => format!("{line}\n{LEAST}"),
                 false => format!("{LEAST}\n{line}"),
             };

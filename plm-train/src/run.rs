@@ -186,8 +186,9 @@ pub fn fine_tune(
 fn initial(config: &Config, resumed: Option<&Path>) -> Result<Model, Error> {
     let trains_adapters = config.train == Part::Lora;
     let mut options = LoadOptions::default();
-    if !trains_adapters {
-        options.precision = Precision::F32;
+    match trains_adapters {
+        true => options.quantize = config.quantization()?,
+        false => options.precision = Precision::F32,
     }
     let weights = match resumed {
         Some(dir) if !trains_adapters => dir,

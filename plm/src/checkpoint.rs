@@ -7,6 +7,7 @@ mod header;
 mod load;
 mod low_rank;
 mod matrices;
+mod nf4;
 mod numbers;
 mod original;
 mod settings;
@@ -23,6 +24,7 @@ pub(crate) use matrices::{
     block_shapes, codes_name, is_codes, linears, matrix_format, quantize, scales_name,
     stored_format,
 };
+pub(crate) use nf4::{Nf4Part, is_nf4, round as round_nf4};
 pub(crate) use original::{
     CONSOLIDATED, PARAMS, TOKENIZER_MODEL, intermediate_size, leading_ones, meta_name,
 };

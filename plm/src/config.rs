@@ -11,10 +11,14 @@ use serde::Deserialize;
 use self::raw::{Ids, RawConfig};
 use crate::Error;
 
+mod quantization;
 mod raw;
 
 /// Who rounded a checkpoint's weights, where plm did.
 pub(crate) const QUANT_METHOD: &str = "plm";
+
+/// Who rounds weights to NF4.
+pub(crate) const BITSANDBYTES: &str = "bitsandbytes";
 
 /// Everything that `config.json` says of a PerceptionLM, checked.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,10 +14,11 @@ use self::folder::NewFolder;
 pub use self::safetensors::CHECKPOINT_TEXTS;
 use crate::adapter::{misfit, read_adapter};
 use crate::checkpoint::{
-    CheckpointFiles, Weights, block_shapes, check, codes_name, is_codes, matrix_format,
+    CheckpointFiles, Nf4Part, Weights, block_shapes, check, codes_name, is_codes, matrix_format,
     original_folder, parameters, scales_name, settle_tying, stored_format,
 };
-use crate::{AdapterSource, Checkpoint, DeviceChoice, Error, Progress, ProgressFn};
+use crate::quantization::MatrixFormat;
+use crate::{AdapterSource, Checkpoint, DeviceChoice, Error, Progress, ProgressFn, Quantization};
 
 /// How the files of a checkpoint are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +44,9 @@ pub struct ConvertOptions {
     pub layout: Layout,
     /// Most bytes of tensors in a weight file; a larger tensor gets a file of its own.
     pub max_shard_bytes: Option<u64>,
-    /// Rounds the matrices to blocks of 8 or 4 bits, in Hugging Face's layout; what is rounded
-    /// already stays as it is. The result is plm's alone: Python does not read it.
-    pub quantize: Option<BlockFormat>,
+    /// Rounds the matrices, in Hugging Face's layout; what is rounded already stays as it is. NF4 is
+    /// written as transformers with bitsandbytes reads it; 8 and 4 bits are plm's alone.
+    pub quantize: Option<Quantization>,
     /// Adapters that are merged into the matrices, in this order.
     pub merge: Vec<AdapterSource>,
     /// Told of progress, as [`Progress::Loading`].
@@ -82,6 +83,42 @@ enum Part {
     Codes { matrix: String, format: BlockFormat },
     /// They are the scales of the matrix that was rounded last.
     Scales,
+    /// They are the codes of a matrix that is rounded to NF4, or what belongs to them.
+    Nf4 { matrix: String, part: Nf4Part },
+}
+
+impl Part {
+    /// Whether they were made with the numbers of the tensor before.
+    fn follows(&self) -> bool {
+        match self {
+            Self::Stored | Self::Codes { .. } => false,
+            Self::Scales => true,
+            Self::Nf4 { part, .. } => *part != Nf4Part::Codes,
+        }
+    }
+}
+
+/// How the matrices of a checkpoint are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rounding {
+    None,
+    /// Some to blocks.
+    Blocks,
+    /// To NF4, as bitsandbytes reads it.
+    Nf4,
+}
+
+impl Rounding {
+    fn of(planned: &[Planned]) -> Self {
+        let state = Nf4Part::State.name("");
+        if planned.iter().any(|tensor| is_codes(&tensor.name)) {
+            Self::Blocks
+        } else if planned.iter().any(|tensor| tensor.name.ends_with(&state)) {
+            Self::Nf4
+        } else {
+            Self::None
+        }
+    }
 }
 
 impl Planned {
@@ -120,8 +157,8 @@ pub fn convert(
         merge(source, &mut weights)?;
     }
     let planned = plan(&parameters, &weights, options.quantize);
-    let blocks = planned.iter().any(|tensor| is_codes(&tensor.name));
-    if blocks && options.layout == Layout::Original {
+    let rounded = Rounding::of(&planned);
+    if rounded != Rounding::None && options.layout == Layout::Original {
         return Err(Error::Inexpressible {
             what: "matrices in blocks of 8 or 4 bits".into(),
         });
@@ -131,7 +168,7 @@ pub fn convert(
     let mut written = Written::new(&shards, options.progress.clone());
     let weight_files = match options.layout {
         Layout::HuggingFace => {
-            safetensors::write_texts(&folder, &files, &checkpoint.config, &weights, blocks)?;
+            safetensors::write_texts(&folder, &files, &checkpoint.config, &weights, rounded)?;
             safetensors::write(&folder, &shards, &weights, &mut written)?
         }
         Layout::Original => {
@@ -173,17 +210,31 @@ fn merge(source: &AdapterSource, weights: &mut Weights) -> Result<(), Error> {
 fn plan(
     parameters: &[(String, Vec<usize>)],
     weights: &Weights,
-    quantize: Option<BlockFormat>,
+    quantize: Option<Quantization>,
 ) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (name, shape) in parameters {
         let names = [codes_name(name), scales_name(name)];
-        match (shape.len(), stored_format(weights, name), quantize) {
-            (2, Some(_), _) => {
+        let format = quantize.and_then(|quantize| matrix_format(name, quantize));
+        match (shape.len(), stored_format(weights, name), format) {
+            (2, Some(MatrixFormat::Blocks(_)), _) => {
                 planned.extend(names.map(|name| Planned::stored(name, weights)));
             }
-            (2, None, Some(format)) => {
-                let format = matrix_format(name, format);
+            (2, Some(MatrixFormat::Nf4), _) => {
+                let parts = Nf4Part::ALL.map(|part| part.name(name));
+                planned.extend(parts.map(|name| Planned::stored(name, weights)));
+            }
+            (2, None, Some(MatrixFormat::Nf4)) => {
+                planned.extend(Nf4Part::ALL.map(|part| Planned {
+                    name: part.name(name),
+                    num_bytes: part.num_bytes(shape),
+                    part: Part::Nf4 {
+                        matrix: name.clone(),
+                        part,
+                    },
+                }));
+            }
+            (2, None, Some(MatrixFormat::Blocks(format))) => {
                 let [codes, scales] =
                     block_shapes(shape, format).map(|shape| shape.iter().product::<usize>() as u64);
                 let parts = [
@@ -215,7 +266,7 @@ fn shards(tensors: Vec<Planned>, max_bytes: Option<u64>) -> Vec<Vec<Planned>> {
         filled += tensor.num_bytes;
         match shards.last_mut() {
             // Scales stay with their codes.
-            Some(shard) if tensor.part == Part::Scales => shard.push(tensor),
+            Some(shard) if tensor.part.follows() => shard.push(tensor),
             Some(shard) if max_bytes.is_none_or(|max| filled <= max) => shard.push(tensor),
             _ => {
                 filled = tensor.num_bytes;

@@ -1,7 +1,7 @@
-use plm_kernels::{BLOCK, BlockFormat};
+use plm_kernels::{BLOCK, BlockFormat, Nf4};
 use plm_processor::PromptSize;
 
-use crate::{Config, LoadOptions, Precision};
+use crate::{Config, LoadOptions, Precision, Quantization};
 
 /// What a prompt and its answer cost, computed from sizes alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,18 +84,25 @@ impl Config {
 fn weight_bytes(config: &Config, options: &LoadOptions) -> u64 {
     let parameters = u128::from(config.num_parameters());
     let in_layers = match options.quantize {
-        Some(BlockFormat::Q4) => layer_products(config),
-        _ => 0,
+        Some(Quantization::Q4 | Quantization::Nf4) => layer_products(config),
+        Some(Quantization::Q8) | None => 0,
     };
     let bits = |format: BlockFormat| 8 * format.block_bytes() as u128 + 16;
-    clamp(match (options.quantize, options.precision) {
-        (Some(_), _) => {
+    let float = match options.precision {
+        Precision::F32 => 4,
+        Precision::Auto | Precision::Bf16 | Precision::F16 => 2,
+    };
+    clamp(match options.quantize {
+        Some(Quantization::Nf4) => {
+            let in_nf4 = Nf4::bytes_of(usize::try_from(in_layers).unwrap_or(usize::MAX));
+            in_nf4 as u128 + float * (parameters - in_layers)
+        }
+        Some(Quantization::Q8 | Quantization::Q4) => {
             let blocks =
                 |parameters: u128, format| (parameters * bits(format)).div_ceil(8 * BLOCK as u128);
             blocks(in_layers, BlockFormat::Q4) + blocks(parameters - in_layers, BlockFormat::Q8)
         }
-        (None, Precision::F32) => 4 * parameters,
-        (None, Precision::Auto | Precision::Bf16 | Precision::F16) => 2 * parameters,
+        None => float * parameters,
     })
 }
 

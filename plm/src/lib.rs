@@ -48,6 +48,7 @@ mod model;
 mod perception_lm;
 mod prefix_cache;
 mod progress;
+mod quantization;
 #[cfg(feature = "random")]
 mod random;
 mod reply;
@@ -74,7 +75,7 @@ pub use estimate::Estimate;
 pub use load_options::{LoadOptions, Precision};
 pub use model::{MediaFeatures, Model};
 pub use perception_lm::PerceptionLM;
-pub use plm_linear::{BlockFormat, MatmulPrecision};
+pub use plm_linear::MatmulPrecision;
 pub use plm_llm::{EarlyStopping, Penalties, RandomSampling, Sampling};
 pub use plm_processor::{
     Content, Conversation, DecodeLimits, EncodeOptions, FramePosition, FrameRule, FrameSampling,
@@ -82,6 +83,7 @@ pub use plm_processor::{
     TrainingPrompt, Video, VisionInputType,
 };
 pub use progress::{Progress, ProgressFn};
+pub use quantization::Quantization;
 #[cfg(feature = "random")]
 pub use random::{ModelSize, random_checkpoint};
 pub use score::Score;

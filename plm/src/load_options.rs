@@ -2,10 +2,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::DType;
-use plm_linear::{BlockFormat, MatmulPrecision};
+use plm_linear::MatmulPrecision;
 use plm_processor::EncodeOptions;
 
-use crate::{AdapterSource, DeviceChoice, Error, ProgressFn};
+use crate::{AdapterSource, DeviceChoice, Error, ProgressFn, Quantization};
 
 /// In which precision the weight matrices are held.
 ///
@@ -58,11 +58,11 @@ pub struct LoadOptions {
     pub device: DeviceChoice,
     /// In which precision it holds its matrices.
     pub precision: Precision,
-    /// Rounds the matrices to blocks of 8 or 4 bits while loading, instead. With 4 bits the
-    /// embedding, the output projection, the vision tower and the projector keep 8. What the
-    /// checkpoint holds in blocks stays as it is.
-    pub quantize: Option<BlockFormat>,
-    /// How exactly prompts and pictures are multiplied with matrices that are not in blocks.
+    /// Rounds the matrices while loading, instead; with [`Quantization::Nf4`], those of the
+    /// decoder's layers. What the checkpoint holds rounded stays as it is.
+    pub quantize: Option<Quantization>,
+    /// How exactly prompts and pictures are multiplied with matrices that are not in blocks of 8 or
+    /// 4 bits.
     /// [`High`](MatmulPrecision::High) is faster on processors that have the instructions for it,
     /// and changes logits by some ten-thousandths.
     pub matmul_precision: MatmulPrecision,

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use plm::{
-    AdapterSource, BlockFormat, Conversation, ConvertOptions, EncodeOptions, Error, Image, Layout,
-    LoadOptions, PerceptionLM, Precision, convert,
+    AdapterSource, Conversation, ConvertOptions, EncodeOptions, Error, Image, Layout, LoadOptions,
+    PerceptionLM, Precision, Quantization, convert,
 };
 use plm_train::{LoraConfig, Sample, TargetModules, Trainable, Trainer, TrainerConfig, prepare};
 use serde_json::json;
@@ -119,7 +119,7 @@ fn beside_the_weights_and_merged_they_answer_alike() {
     // Beside weights in blocks, and merged before they are rounded.
     let options = LoadOptions {
         adapters: adapters.clone(),
-        quantize: Some(BlockFormat::Q8),
+        quantize: Some(Quantization::Q8),
         ..LoadOptions::default()
     };
     let rounded = PerceptionLM::from_dir(&base, &options).unwrap();

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use plm::{BlockFormat, ConvertOptions, Error, Layout, LoadOptions, PerceptionLM, convert};
+use plm::{ConvertOptions, Error, Layout, LoadOptions, PerceptionLM, Quantization, convert};
 use serde_json::json;
 
 use crate::checkpoint_copy::Copy;
 use crate::reference_data::*;
 
-fn load(dir: &Path, quantize: Option<BlockFormat>) -> PerceptionLM {
+fn load(dir: &Path, quantize: Option<Quantization>) -> PerceptionLM {
     let options = LoadOptions {
         quantize,
         ..LoadOptions::default()
@@ -43,7 +43,7 @@ fn fewer_bits_are_fewer_bytes_and_near_the_logits() {
     let expected = logits(&exact, &cases);
     let mut bytes = exact.weight_bytes();
     // Random weights are the worst case: they have no structure that rounding would keep.
-    for (format, bound) in [(BlockFormat::Q8, 0.03), (BlockFormat::Q4, 0.4)] {
+    for (format, bound) in [(Quantization::Q8, 0.03), (Quantization::Q4, 0.4)] {
         let rounded = load(&dir, Some(format));
         assert_eq!(rounded.format_name(), format.name());
         assert!(rounded.weight_bytes() < bytes);
@@ -57,7 +57,11 @@ fn fewer_bits_are_fewer_bytes_and_near_the_logits() {
 fn a_rounded_checkpoint_loads_without_a_flag() {
     let (dir, cases) = gigantic();
     let out = tempfile::tempdir().unwrap();
-    for (format, name) in [(BlockFormat::Q8, "q8"), (BlockFormat::Q4, "q4")] {
+    for (format, name) in [
+        (Quantization::Q8, "q8"),
+        (Quantization::Q4, "q4"),
+        (Quantization::Nf4, "nf4"),
+    ] {
         let options = ConvertOptions {
             layout: Layout::HuggingFace,
             max_shard_bytes: Some(100_000),

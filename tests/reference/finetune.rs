@@ -411,7 +411,7 @@ fn adapters_beside_half_weights_learn() {
     assert!(message.contains("only weights of f32"), "{message}");
     let weights = |model: &Model| match &model.language_model.layers[0].mlp.up_proj.weight {
         Weight::Float(weight) => weight.val().into_data(),
-        Weight::Blocks(_) => unreachable!("the checkpoint is of bf16"),
+        Weight::Blocks(_) | Weight::Nf4(_) => unreachable!("the checkpoint is of bf16"),
     };
     weights(trainer.model()).assert_eq(&weights(plm.model()), true);
 }

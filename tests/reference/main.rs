@@ -7,6 +7,7 @@
 //! | `sampling` | probabilities against the reference |
 //! | `precision` | weights in f32, bf16 and f16 |
 //! | `blocks` | weights in 8 and 4 bits, and weights left in their files |
+//! | `nf4` | weights in NF4 against bitsandbytes, and adapters beside them |
 //! | `caches` | what a model keeps between answers |
 //! | `adapters` | LoRA and DoRA adapters: beside the weights, and merged into them |
 //! | `finetune` | training steps against the reference's |
@@ -28,6 +29,7 @@ mod cases;
 mod checkpoint_copy;
 mod finetune;
 mod loading;
+mod nf4;
 mod original;
 mod precision;
 mod reference_data;

@@ -9,7 +9,7 @@ use plm_train::{Config, Event, Flow, fine_tune};
 use crate::reference_data::*;
 
 /// A run on three samples of text and a picture.
-fn run_config(dir: &Path, base: &Path, part: Part) -> Config {
+pub fn run_config(dir: &Path, base: &Path, part: Part) -> Config {
     let media = fixtures().join("media");
     let rows: Vec<String> = [("shapes.png", "Red."), ("", "No."), ("", "Perhaps not.")]
         .iter()

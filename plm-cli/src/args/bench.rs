@@ -43,6 +43,7 @@ pub(crate) enum BenchFormat {
     F16,
     Q8,
     Q4,
+    Nf4,
 }
 
 impl fmt::Display for BenchFormat {
@@ -53,6 +54,7 @@ impl fmt::Display for BenchFormat {
             Self::F16 => "f16",
             Self::Q8 => "q8",
             Self::Q4 => "q4",
+            Self::Nf4 => "nf4",
         })
     }
 }

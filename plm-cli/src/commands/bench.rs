@@ -6,7 +6,7 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use plm::{BlockFormat, ConvertOptions, Layout, convert, random_checkpoint};
+use plm::{ConvertOptions, Layout, Quantization, convert, random_checkpoint};
 use plm_kernels::{Level, machine};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -95,8 +95,9 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Error> {
 /// The folder of a checkpoint in one format; blocks are written into `room`.
 fn in_format(model: &Path, format: BenchFormat, room: &Path) -> Result<PathBuf, Error> {
     let quantize = match format {
-        BenchFormat::Q8 => BlockFormat::Q8,
-        BenchFormat::Q4 => BlockFormat::Q4,
+        BenchFormat::Q8 => Quantization::Q8,
+        BenchFormat::Q4 => Quantization::Q4,
+        BenchFormat::Nf4 => Quantization::Nf4,
         BenchFormat::F32 | BenchFormat::Bf16 | BenchFormat::F16 => return Ok(model.to_owned()),
     };
     let dir = room.join(format.to_string());

@@ -3,14 +3,16 @@ use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor};
-use plm_linear::{BlockFormat, Blocks, MatmulPrecision, Weight};
+use plm_linear::{Blocks, MatmulPrecision, Nf4, Weight};
 use plm_llm::DecoderConfig;
 
-use super::Weights;
 use super::matrices::{
-    Rounded, block_shapes, codes_name, linears, matrix_format, quantize, scales_name, stored_format,
+    Rounded, block_shapes, codes_name, linears, matrix_format, quantize as quantize_blocks,
+    scales_name, stored_format,
 };
-use crate::{Error, Model, Progress, ProgressFn};
+use super::{Nf4Part, Weights, nf4};
+use crate::quantization::MatrixFormat;
+use crate::{Error, Model, Progress, ProgressFn, Quantization};
 
 /// What does not fit between a checkpoint's tensors and the model that its config describes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -185,7 +187,7 @@ pub(crate) struct Load<'a> {
     /// The precision of matrices, unless it is the file's.
     pub(crate) dtype: Option<DType>,
     /// How matrices are rounded, unless they are already.
-    pub(crate) quantize: Option<BlockFormat>,
+    pub(crate) quantize: Option<Quantization>,
     /// How exactly matrices are multiplied.
     pub(crate) matmul_precision: MatmulPrecision,
     /// Whether tensors that stay as they are may be left in the files, mapped into memory.
@@ -231,7 +233,7 @@ pub(crate) fn load_model(
     }
 }
 
-/// Checks that the files hold a model's tensors and no others. A matrix may be there in blocks.
+/// Checks that the files hold a model's tensors and no others. A matrix may be there rounded.
 pub(crate) fn check(parameters: &[(String, Vec<usize>)], weights: &Weights) -> Result<(), Error> {
     let mut error = WeightsError::default();
     let mut unused: BTreeSet<&str> = weights.names().collect();
@@ -239,6 +241,10 @@ pub(crate) fn check(parameters: &[(String, Vec<usize>)], weights: &Weights) -> R
         if shape.len() == 2
             && let Some(format) = stored_format(weights, name)
         {
+            let MatrixFormat::Blocks(format) = format else {
+                nf4::check(weights, name, shape, &mut unused, &mut error);
+                continue;
+            };
             let names = [codes_name(name), scales_name(name)];
             for (name, shape) in names.into_iter().zip(block_shapes(shape, format)) {
                 unused.remove(name.as_str());
@@ -298,21 +304,39 @@ impl Loader<'_> {
     /// Reads a matrix `[d_output, d_input]`.
     fn matrix(&mut self, name: &str, dims: [usize; 2]) -> Result<Weight, Error> {
         let (device, share) = (self.load.device, self.load.share);
-        if let Some(format) = stored_format(self.weights, name) {
-            let names = [codes_name(name), scales_name(name)];
-            let [codes, scales] = names
-                .each_ref()
-                .map(|name| self.weights.stored(name, share));
-            let blocks = Blocks::from_data(codes?, scales?, dims[1], format, device);
-            names.iter().for_each(|name| self.count(name));
-            return Ok(Weight::Blocks(blocks));
+        match stored_format(self.weights, name) {
+            Some(MatrixFormat::Blocks(format)) => {
+                let names = [codes_name(name), scales_name(name)];
+                let [codes, scales] = names
+                    .each_ref()
+                    .map(|name| self.weights.stored(name, share));
+                let blocks = Blocks::from_data(codes?, scales?, dims[1], format, device);
+                names.iter().for_each(|name| self.count(name));
+                return Ok(Weight::Blocks(blocks));
+            }
+            Some(MatrixFormat::Nf4) => {
+                let data = nf4::read(self.weights, name, dims, share)?;
+                Nf4Part::ALL
+                    .iter()
+                    .for_each(|part| self.count(&part.name(name)));
+                return Ok(Weight::Nf4(Nf4::from_data(data, dims, device)));
+            }
+            None => {}
         }
-        if let Some(format) = self.load.quantize {
-            let format = matrix_format(name, format);
-            let Rounded { codes, scales } = quantize(self.weights, name, format)?;
-            let blocks = Blocks::from_data(codes, scales, dims[1], format, device);
-            self.count(name);
-            return Ok(Weight::Blocks(blocks));
+        let quantize = self.load.quantize;
+        match quantize.and_then(|quantize| matrix_format(name, quantize)) {
+            Some(MatrixFormat::Blocks(format)) => {
+                let Rounded { codes, scales } = quantize_blocks(self.weights, name, format)?;
+                let blocks = Blocks::from_data(codes, scales, dims[1], format, device);
+                self.count(name);
+                return Ok(Weight::Blocks(blocks));
+            }
+            Some(MatrixFormat::Nf4) => {
+                let data = nf4::round(self.weights, name)?.into_data();
+                self.count(name);
+                return Ok(Weight::Nf4(Nf4::from_data(data, dims, device)));
+            }
+            None => {}
         }
         let stored = self.weights.dtype(name).unwrap_or(DType::F32);
         let dtype = self.load.dtype.unwrap_or(stored);

@@ -8,8 +8,9 @@ use memmap2::MmapMut;
 use plm_kernels::{BLOCK, BlockFormat};
 use plm_linear::{Blocks, Linear};
 
-use super::Weights;
-use crate::{Error, Model};
+use super::{Weights, is_nf4};
+use crate::quantization::MatrixFormat;
+use crate::{Error, Model, Quantization};
 
 /// The linear layers of a model, with the names of their matrices in a checkpoint.
 pub(crate) fn linears(model: &mut Model) -> Vec<(String, &mut Linear)> {
@@ -51,13 +52,15 @@ pub(crate) fn linears(model: &mut Model) -> Vec<(String, &mut Linear)> {
 
 const DECODER_LAYERS: &str = "model.language_model.layers.";
 
-/// How a matrix is rounded in a model of some format. Four bits are for the decoder's layers: what
-/// they take from the few other matrices saves little and shows most.
-pub(crate) fn matrix_format(name: &str, format: BlockFormat) -> BlockFormat {
-    if name.starts_with(DECODER_LAYERS) {
-        format
-    } else {
-        BlockFormat::Q8
+/// How a matrix is rounded in a model of some format, if it is.
+pub(crate) fn matrix_format(name: &str, quantization: Quantization) -> Option<MatrixFormat> {
+    match (quantization, name.starts_with(DECODER_LAYERS)) {
+        (Quantization::Q8, _) | (Quantization::Q4, false) => {
+            Some(MatrixFormat::Blocks(BlockFormat::Q8))
+        }
+        (Quantization::Q4, true) => Some(MatrixFormat::Blocks(BlockFormat::Q4)),
+        (Quantization::Nf4, true) => Some(MatrixFormat::Nf4),
+        (Quantization::Nf4, false) => None,
     }
 }
 
@@ -76,12 +79,12 @@ pub(crate) fn scales_name(matrix: &str) -> String {
     format!("{matrix}.scales")
 }
 
-/// The format of a matrix that the files hold in blocks, by the type of its codes.
-pub(crate) fn stored_format(weights: &Weights, matrix: &str) -> Option<BlockFormat> {
+/// The format of a matrix that the files hold rounded, by the type of its codes.
+pub(crate) fn stored_format(weights: &Weights, matrix: &str) -> Option<MatrixFormat> {
     match weights.dtype_name(&codes_name(matrix)).as_str() {
-        "I8" => Some(BlockFormat::Q8),
-        "U8" => Some(BlockFormat::Q4),
-        _ => None,
+        "I8" => Some(MatrixFormat::Blocks(BlockFormat::Q8)),
+        "U8" => Some(MatrixFormat::Blocks(BlockFormat::Q4)),
+        _ => is_nf4(weights, matrix).then_some(MatrixFormat::Nf4),
     }
 }
 
@@ -127,12 +130,12 @@ pub(crate) fn quantize(
 }
 
 /// Memory for codes, in large pages where the system has them: they are had and read faster.
-enum Room {
+pub(super) enum Room {
     Pages(MmapMut),
     Heap(Vec<u8>),
 }
 
-fn room(len: usize) -> Room {
+pub(super) fn room(len: usize) -> Room {
     match MmapMut::map_anon(len) {
         Ok(pages) => {
             // Only a hint.

@@ -206,6 +206,15 @@ impl Weights {
             .map_or_else(String::new, |entry| format!("{:?}", entry.dtype))
     }
 
+    /// The file that a tensor is in, if there is such a tensor.
+    pub(crate) fn path(&self, name: &str) -> &Path {
+        let shard = self
+            .tensors
+            .get(name)
+            .map(|entry| &self.shards[entry.shard]);
+        shard.map_or(Path::new(""), |shard| &shard.path)
+    }
+
     /// Bytes of all tensors in the files.
     pub fn num_bytes(&self) -> u64 {
         self.tensors.values().map(|t| t.num_bytes as u64).sum()

@@ -6,7 +6,8 @@ use plm_vision::PerceptionEncoderConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Config, QUANT_METHOD};
+use super::Config;
+use super::quantization::RawQuantization;
 
 /// No real model comes near these; a larger number in a config is damage or malice.
 const MAX_PARAMETERS: u64 = 10_000_000_000_000;
@@ -49,11 +50,6 @@ pub(super) struct RawConfig {
     quantization_config: Option<RawQuantization>,
     text_config: RawText,
     vision_config: RawVision,
-}
-
-#[derive(Deserialize)]
-struct RawQuantization {
-    quant_method: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -125,11 +121,11 @@ impl RawConfig {
             ));
         }
         if let Some(quantization) = &self.quantization_config
-            && quantization.quant_method.as_deref() != Some(QUANT_METHOD)
+            && !quantization.is_known()
         {
             return invalid(format!(
-                "its weights are quantised by `{}`; load the checkpoint that they were made from, with `quantize` if they shall be small",
-                quantization.quant_method.as_deref().unwrap_or("unknown")
+                "its weights are quantised by `{}`, and not to nf4 with double quantisation; load the checkpoint that they were made from, with `quantize` if they shall be small",
+                quantization.method()
             ));
         }
         let vision = self.vision_config.resolve()?;

@@ -8,9 +8,11 @@ use plm_linear::BlockFormat;
 use serde_json::{Map, Value, json};
 
 use super::folder::NewFolder;
-use super::{Part, Planned, Written};
-use crate::checkpoint::{CheckpointFiles, EMBEDDING, Weights, block_shapes, quantize};
-use crate::config::QUANT_METHOD;
+use super::{Part, Planned, Rounding, Written};
+use crate::checkpoint::{
+    CheckpointFiles, EMBEDDING, Nf4Part, Weights, block_shapes, is_codes, quantize, round_nf4,
+};
+use crate::config::{BITSANDBYTES, QUANT_METHOD};
 use crate::{Config, Error};
 
 /// The files beside the weights, in Hugging Face's layout; not every checkpoint has all.
@@ -34,21 +36,30 @@ pub(super) fn write_texts(
     files: &CheckpointFiles,
     config: &Config,
     weights: &Weights,
-    blocks: bool,
+    rounding: Rounding,
 ) -> Result<(), Error> {
     for name in CHECKPOINT_TEXTS {
         match files.read(name)? {
-            Some(text) if name == "config.json" && (blocks || is_translated(files)) => {
+            Some(text)
+                if name == "config.json"
+                    && (rounding != Rounding::None || is_translated(files)) =>
+            {
                 let mut json: Value =
                     serde_json::from_slice(&text).map_err(|source| Error::Json {
                         path: files.path(name),
                         source,
                     })?;
-                if blocks {
-                    json["quantization_config"] = json!({
-                        "quant_method": QUANT_METHOD,
-                        "block_size": BLOCK,
-                    });
+                match rounding {
+                    Rounding::None => {}
+                    Rounding::Blocks => {
+                        json["quantization_config"] = json!({
+                            "quant_method": QUANT_METHOD,
+                            "block_size": BLOCK,
+                        });
+                    }
+                    // A checkpoint of bitsandbytes' says itself what it left out.
+                    Rounding::Nf4 if json.get("quantization_config").is_some() => {}
+                    Rounding::Nf4 => json["quantization_config"] = bitsandbytes(),
                 }
                 if !is_translated(files) {
                     folder.write_json(name, &json)?;
@@ -70,6 +81,22 @@ pub(super) fn write_texts(
         }
     }
     Ok(())
+}
+
+/// What transformers wants to know of a checkpoint whose decoder's layers are in NF4.
+fn bitsandbytes() -> Value {
+    json!({
+        "quant_method": BITSANDBYTES,
+        "load_in_4bit": true,
+        "load_in_8bit": false,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": true,
+        "bnb_4bit_quant_storage": "uint8",
+        "bnb_4bit_compute_dtype": "bfloat16",
+        "llm_int8_skip_modules": [
+            "model.vision_tower", "model.multi_modal_projector", "lm_head",
+        ],
+    })
 }
 
 /// Whether the files are Meta's in other words.
@@ -120,7 +147,11 @@ fn write_shard(
     // Wider numbers first, so that each stands where its width allows. Codes, which come in
     // multiples of 16 bytes, stay before their scales.
     let mut tensors: Vec<&Planned> = shard.iter().collect();
-    let width = |tensor: &Planned| weights.dtype(&tensor.name).map_or(2, |dtype| dtype.size());
+    let width = |tensor: &Planned| match &tensor.part {
+        Part::Nf4 { .. } => 1,
+        Part::Stored if weights.dtype_name(&tensor.name) == "U8" && !is_codes(&tensor.name) => 1,
+        _ => weights.dtype(&tensor.name).map_or(2, |dtype| dtype.size()),
+    };
     tensors.sort_by_key(|tensor| std::cmp::Reverse(width(tensor)));
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({"format": "pt"}));
@@ -145,6 +176,10 @@ fn write_shard(
                 (dtype.to_owned(), codes)
             }
             Part::Scales => ("F16".to_owned(), scales_shape.clone()),
+            Part::Nf4 { matrix, part } => {
+                let shape = weights.shape(matrix).unwrap_or(&[0, 0]);
+                (part.dtype().to_owned(), part.shape(shape))
+            }
         };
         header.insert(
             tensor.name.clone(),
@@ -156,7 +191,7 @@ fn write_shard(
     folder.write(file_name, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        let mut scales = None;
+        let (mut scales, mut nf4) = (None, None);
         for tensor in tensors {
             match &tensor.part {
                 Part::Stored => weights.copy(&tensor.name, |bytes| {
@@ -174,6 +209,15 @@ fn write_shard(
                     let scales = scales.as_deref().unwrap_or_default();
                     written.add(scales.len());
                     file.write_all(scales)?;
+                }
+                Part::Nf4 { matrix, part } => {
+                    if *part == Nf4Part::Codes {
+                        nf4 = Some(round_nf4(weights, matrix)?);
+                    }
+                    let bytes = nf4.as_ref().map(|rounded| rounded.part(*part));
+                    let bytes = bytes.unwrap_or_default();
+                    written.add(bytes.len());
+                    file.write_all(&bytes)?;
                 }
             }
         }
