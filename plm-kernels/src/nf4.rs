@@ -169,7 +169,9 @@ mod tests {
         let weights = normal(rows * columns);
         let whole = Matrix::new(rows, columns, Weights::F32(&weights));
         let expected = round(&whole, rows);
-        [1, 3, 36].map(|step| assert_eq!(round(&whole, step), expected));
+        for step in [1, 3, 36] {
+            assert_eq!(round(&whole, step), expected);
+        }
         let nf4 = Matrix::new(rows, columns, Weights::Nf4(expected.1.nf4(&expected.0)));
         let all = widened(&nf4);
         let part = nf4.narrow(3..30).narrow(2..9);

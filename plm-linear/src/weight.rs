@@ -26,7 +26,7 @@ pub enum Weight {
 pub(crate) enum Held {
     Float(Numbers),
     Blocks { codes: Numbers, scales: Numbers },
-    Nf4(HeldNf4),
+    Nf4(Box<HeldNf4>),
 }
 
 impl Weight {
@@ -131,7 +131,7 @@ impl Weight {
                 codes: host::integers(&blocks.codes())?,
                 scales: host::floats(&blocks.scales())?,
             },
-            Self::Nf4(nf4) => Held::Nf4(nf4.held()?),
+            Self::Nf4(nf4) => Held::Nf4(Box::new(nf4.held()?)),
         })
     }
 

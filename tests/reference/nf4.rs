@@ -105,8 +105,11 @@ fn load(dir: &Path, quantize: Option<Quantization>) -> PerceptionLM {
     PerceptionLM::from_dir(dir, &options).unwrap()
 }
 
+/// Shapes and numbers by name.
+type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// What transformers answered with the fixture.
-fn answers() -> (Value, HashMap<String, (Vec<usize>, Vec<f32>)>) {
+fn answers() -> (Value, Tensors) {
     let stem = fixtures().join("expected_embedded_nf4");
     let json = fs::read(stem.with_extension("json")).unwrap();
     let tensors = read_f32_tensors(&stem.with_extension("safetensors"));
