@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::clip::NUM_FRAMES;
 use crate::dataset::new_folder;
 use crate::tokenizer::tokenizer_json;
-use crate::{DataSet, Error, Task};
+use crate::{DataSet, Difficulty, Error, Task};
 
 /// Sizes of the model.
 struct Sizes {
@@ -97,7 +97,11 @@ fn world_tokenizer(seed: u64) -> Result<(Vec<u8>, usize), Error> {
             clips: 0.2,
         },
     ];
-    let sets = tasks.map(|task| DataSet { task, seed });
+    let sets = tasks.map(|task| DataSet {
+        task,
+        seed,
+        difficulty: Difficulty::FULL,
+    });
     let samples = sets
         .iter()
         .flat_map(|set| (0..TOKENIZER_SAMPLES).map(|i| set.sample(i)));

@@ -1,5 +1,6 @@
 //! Colours with names, and backgrounds on which they can be seen.
 
+use crate::Difficulty;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
@@ -122,13 +123,13 @@ pub struct Background {
 }
 
 impl Background {
-    /// A light or dark tone; sometimes it changes over the picture or has noise.
-    pub fn random(rng: &mut impl Rng) -> Self {
-        // Tones between are left out: most colours would be hard to see on them.
-        let grey = if rng.random_bool(0.5) {
-            rng.random_range(212..=248)
-        } else {
-            rng.random_range(8..=40)
+    /// A light, dark or grey tone; sometimes it changes over the picture or has noise.
+    pub fn random(difficulty: Difficulty, rng: &mut impl Rng) -> Self {
+        // Few colours are hard to see on these.
+        let grey = match rng.random_range(0..5) {
+            0 | 1 if difficulty.bright_or_dark => rng.random_range(212..=248),
+            2 | 3 if difficulty.bright_or_dark => rng.random_range(8..=40),
+            _ => rng.random_range(112..=144),
         };
         let tint = rng.random_range(0..=7);
         let slope = rng.random_range(3..=8);
@@ -146,11 +147,11 @@ impl Background {
     }
 
     /// A tone without slope or noise.
-    pub fn plain(rng: &mut impl Rng) -> Self {
+    pub fn plain(difficulty: Difficulty, rng: &mut impl Rng) -> Self {
         Self {
             slope: [0, 0],
             noise: 0,
-            ..Self::random(rng)
+            ..Self::random(difficulty, rng)
         }
     }
 
@@ -187,7 +188,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut least = usize::MAX;
         for _ in 0..2000 {
-            let background = Background::random(&mut rng);
+            let background = Background::random(Difficulty::FULL, &mut rng);
             let seen = Colour::seen_on(&background);
             let dark = background.rgb[1] < 128;
             assert_eq!(seen.contains(&Colour::White), dark, "{background:?}");

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, Write};
+use std::iter;
 use std::path::Path;
 
 use rand::{RngExt, SeedableRng};
@@ -10,7 +11,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::clip::describe;
-use crate::{Category, Clip, Error, Scene, Turn, ask, ask_clip, converse, converse_clip};
+use crate::{
+    Category, Clip, Difficulty, Error, Scene, Turn, ask, ask_clip, converse, converse_clip,
+};
 
 /// Name of the file of rows in a data set's folder.
 pub const ROWS: &str = "rows.jsonl";
@@ -46,6 +49,8 @@ pub struct DataSet {
     pub task: Task,
     /// The seed.
     pub seed: u64,
+    /// How hard they are.
+    pub difficulty: Difficulty,
 }
 
 /// What a sample shows.
@@ -100,21 +105,21 @@ impl DataSet {
         let noise_seed = rng.random();
         let (medium, turns) = match self.task {
             Task::Captions { clips } if rng.random_bool(clips) => {
-                let clip = Clip::random(&mut rng);
+                let clip = Clip::random(self.difficulty, &mut rng);
                 let turn = describe(&clip, &mut rng);
                 (Medium::Clip(clip), vec![turn])
             }
             Task::Questions { turns, clips, .. } if rng.random_bool(clips) => {
-                let clip = Clip::random(&mut rng);
+                let clip = Clip::random(self.difficulty, &mut rng);
                 let turns = converse_clip(&clip, turns, &mut rng);
                 (Medium::Clip(clip), turns)
             }
-            Task::Captions { .. } => picture_with(Category::Caption, &mut rng),
+            Task::Captions { .. } => self.picture_with(Category::Caption, &mut rng),
             Task::Questions { captions, .. } if rng.random_bool(captions) => {
-                picture_with(Category::Caption, &mut rng)
+                self.picture_with(Category::Caption, &mut rng)
             }
             Task::Questions { turns, .. } => {
-                let scene = Scene::random(&mut rng);
+                let scene = Scene::random(self.difficulty, &mut rng);
                 let turns = converse(&scene, turns, &mut rng);
                 (Medium::Picture(scene), turns)
             }
@@ -122,11 +127,11 @@ impl DataSet {
                 let categories = Category::ALL;
                 match categories[(index % categories.len() as u64) as usize] {
                     Category::Clip => {
-                        let clip = Clip::random(&mut rng);
+                        let clip = Clip::random(self.difficulty, &mut rng);
                         let turn = ask_clip(&clip, &mut rng);
                         (Medium::Clip(clip), vec![turn])
                     }
-                    category => picture_with(category, &mut rng),
+                    category => self.picture_with(category, &mut rng),
                 }
             }
         };
@@ -194,6 +199,16 @@ impl DataSet {
         }
     }
 
+    /// A question of a category with the first picture that has one.
+    fn picture_with(&self, category: Category, rng: &mut ChaCha8Rng) -> (Medium, Vec<Turn>) {
+        loop {
+            let scene = Scene::random(self.difficulty, rng);
+            if let Some(turn) = ask(&scene, category, rng) {
+                return (Medium::Picture(scene), vec![turn]);
+            }
+        }
+    }
+
     /// Writes a sample's medium; returns its row.
     fn write_sample(&self, dir: &Path, folder: &str, index: u64) -> Result<String, Error> {
         let sample = self.sample(index);
@@ -204,16 +219,6 @@ impl DataSet {
         let category = sample.turns.first().map(|turn| turn.category.name());
         let is_evaluation = self.task == Task::Evaluation;
         Ok(sample.row(name, category.filter(|_| is_evaluation)))
-    }
-}
-
-/// A question of a category with the first picture that has one.
-fn picture_with(category: Category, rng: &mut ChaCha8Rng) -> (Medium, Vec<Turn>) {
-    loop {
-        let scene = Scene::random(rng);
-        if let Some(turn) = ask(&scene, category, rng) {
-            return (Medium::Picture(scene), vec![turn]);
-        }
     }
 }
 
@@ -239,14 +244,15 @@ impl Sample {
         }
     }
 
-    /// The row with its line end.
+    /// The row with its line end. Its system text is empty, as in the model's chat template: Meta's
+    /// would be a quarter of a sample's tokens.
     fn row(&self, name: String, category: Option<&'static str>) -> String {
         let (image, video) = match self.medium {
             Medium::Picture(_) => (Some(name), None),
             Medium::Clip(_) => (None, Some(name)),
         };
-        let lines = self.turns.iter().flat_map(|turn| {
-            let line = |from, value| Line { from, value };
+        let line = |from, value| Line { from, value };
+        let turns = self.turns.iter().flat_map(|turn| {
             [
                 line("human", turn.question.as_str()),
                 line("assistant", &turn.answer),
@@ -255,7 +261,7 @@ impl Sample {
         let row = Row {
             image,
             video,
-            conversations: lines.collect(),
+            conversations: iter::once(line("system", "")).chain(turns).collect(),
             category,
         };
         let json = serde_json::to_string(&row).expect("texts and names are JSON");

@@ -47,7 +47,7 @@ pub use dataset::{DataSet, Medium, ROWS, Sample, Task};
 pub use draw::Picture;
 pub use error::Error;
 pub use questions::{Category, Turn, ask, converse};
-pub use scene::{CANVAS, GRID, MAX_THINGS, Scene};
+pub use scene::{CANVAS, Difficulty, GRID, MAX_THINGS, Scene};
 pub use sheet::{clip_sheet, picture_sheet};
 pub use thing::{Kind, Quarter, Shape, Size, Thing, WORDS};
 pub use tokenizer::tokenizer_json;

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use plm_world::{DataSet, Error, Task, clip_sheet, picture_sheet, write_checkpoint};
+use plm_world::{
+    DataSet, Difficulty, Error, MAX_THINGS, Task, clip_sheet, picture_sheet, write_checkpoint,
+};
 
 /// Makes pictures, clips, questions and exact answers to train a small PerceptionLM on.
 #[derive(Parser)]
@@ -81,6 +83,12 @@ struct Set {
     /// The seed.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Most things in a picture.
+    #[arg(long, default_value_t = MAX_THINGS)]
+    max_things: usize,
+    /// Backgrounds are grey, never light or dark.
+    #[arg(long)]
+    grey: bool,
     /// Number of the first sample; sets of one seed differ if their numbers do.
     #[arg(long, default_value_t = 0)]
     start: u64,
@@ -94,6 +102,10 @@ impl Set {
         let set = DataSet {
             task,
             seed: self.seed,
+            difficulty: Difficulty {
+                max_things: self.max_things,
+                bright_or_dark: !self.grey,
+            },
         };
         set.write(&self.dir, self.start, self.count, |written| {
             bar.inc(written)

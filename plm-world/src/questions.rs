@@ -198,6 +198,10 @@ pub fn converse(scene: &Scene, num_turns: usize, rng: &mut impl Rng) -> Vec<Turn
         let is_new = |turn: &Turn| turns.iter().all(|other| other.question != turn.question);
         turns.extend(next.filter(is_new));
     }
+    // Of an empty picture little can be asked.
+    while turns.is_empty() {
+        turns.extend(ask(scene, Category::Presence, rng));
+    }
     turns
 }
 

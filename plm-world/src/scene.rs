@@ -35,6 +35,25 @@ const SIZES_PX: [u32; 20] = [
 /// Largest side of pictures with noise, which makes large files.
 const MAX_NOISY_PX: u32 = 224;
 
+/// How hard pictures and clips are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difficulty {
+    /// Most things in a picture. In pictures of one or two a model learns soonest what things look
+    /// like.
+    pub max_things: usize,
+    /// Whether backgrounds are light or dark. A new model sees the brightness of a background long
+    /// before what stands on it; a grey one is next to nothing to it.
+    pub bright_or_dark: bool,
+}
+
+impl Difficulty {
+    /// Pictures as they are in evaluations.
+    pub const FULL: Self = Self {
+        max_things: MAX_THINGS,
+        bright_or_dark: true,
+    };
+}
+
 /// What is in a picture, from which it is drawn and every question about it is answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
@@ -47,9 +66,9 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Up to [`MAX_THINGS`] things in cells of their own, among which equal ones are common.
-    pub fn random(rng: &mut impl Rng) -> Self {
-        let mut background = Background::random(rng);
+    /// Things in cells of their own, among which equal ones are common.
+    pub fn random(difficulty: Difficulty, rng: &mut impl Rng) -> Self {
+        let mut background = Background::random(difficulty, rng);
         let size_px = pick(&SIZES_PX, rng);
         if size_px > MAX_NOISY_PX {
             background.noise = 0;
@@ -57,7 +76,7 @@ impl Scene {
         let colours = few(&Colour::seen_on(&background), rng);
         let shapes = few(&Shape::ALL, rng);
         let weights = [2, 8, 16, 20, 20, 16, 12, 6];
-        let count = weighted(&weights, rng);
+        let count = weighted(&weights[..=difficulty.max_things.min(MAX_THINGS)], rng);
         let mut free = [[true; GRID]; GRID];
         let mut things = Vec::new();
         let copied = rng.random_bool(0.35).then(|| shape(&shapes, rng));
@@ -202,7 +221,7 @@ mod tests {
     fn things_stay_inside_cells_of_their_own() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         for _ in 0..3000 {
-            let scene = Scene::random(&mut rng);
+            let scene = Scene::random(Difficulty::FULL, &mut rng);
             assert!(scene.things.len() <= MAX_THINGS);
             let mut taken = [[0; GRID]; GRID];
             for thing in &scene.things {
@@ -234,7 +253,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let (mut counts, mut threes) = ([0; MAX_THINGS + 1], 0);
         for _ in 0..2000 {
-            let scene = Scene::random(&mut rng);
+            let scene = Scene::random(Difficulty::FULL, &mut rng);
             counts[scene.things.len()] += 1;
             let equal = |a: &Thing| {
                 let same = scene

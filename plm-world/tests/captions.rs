@@ -1,6 +1,8 @@
 //! Captions and the answers about clips are read back and compared with what is drawn.
 
-use plm_world::{Actor, Clip, Kind, NUM_FRAMES, Quarter, Scene, ask_clip, caption, converse_clip};
+use plm_world::{
+    Actor, Clip, Difficulty, Kind, NUM_FRAMES, Quarter, Scene, ask_clip, caption, converse_clip,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -8,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 fn a_caption_says_what_is_in_every_cell() {
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     for _ in 0..2000 {
-        let scene = Scene::random(&mut rng);
+        let scene = Scene::random(Difficulty::FULL, &mut rng);
         let text = caption(&scene);
         let mut found = Vec::new();
         let mut quarters = Vec::new();
@@ -139,7 +141,7 @@ fn answer(clip: &Clip, question: &str) -> String {
 fn answers_about_clips_are_what_the_frames_show() {
     let mut rng = ChaCha8Rng::seed_from_u64(22);
     for _ in 0..4000 {
-        let clip = Clip::random(&mut rng);
+        let clip = Clip::random(Difficulty::FULL, &mut rng);
         let mut turns = converse_clip(&clip, 6, &mut rng);
         turns.push(ask_clip(&clip, &mut rng));
         assert!(turns.len() > 4, "{turns:?}");

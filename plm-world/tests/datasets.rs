@@ -7,7 +7,9 @@ use std::path::Path;
 use plm_processor::{
     Content, Conversation, EncodeOptions, Image, Message, Processor, Role, SpecialTokens, Video,
 };
-use plm_world::{Category, DataSet, Error, NUM_FRAMES, ROWS, Task, write_checkpoint};
+use plm_world::{
+    Category, DataSet, Difficulty, Error, Medium, NUM_FRAMES, ROWS, Task, write_checkpoint,
+};
 use serde_json::Value;
 
 const QUESTIONS: Task = Task::Questions {
@@ -17,7 +19,12 @@ const QUESTIONS: Task = Task::Questions {
 };
 
 fn write(task: Task, dir: &Path, start: u64, count: u64) -> Result<(), Error> {
-    DataSet { task, seed: 5 }.write(dir, start, count, |_| {})
+    DataSet {
+        task,
+        seed: 5,
+        difficulty: Difficulty::FULL,
+    }
+    .write(dir, start, count, |_| {})
 }
 
 fn rows(dir: &Path) -> Vec<Value> {
@@ -49,7 +56,12 @@ fn rows_and_media_can_be_read() {
             assert_eq!(video.num_frames(), NUM_FRAMES);
             clips += 1;
         }
-        let turns = row["conversations"].as_array().unwrap();
+        let (system, turns) = row["conversations"]
+            .as_array()
+            .unwrap()
+            .split_first()
+            .unwrap();
+        assert_eq!([&system["from"], &system["value"]], ["system", ""]);
         assert!(!turns.is_empty() && turns.len() % 2 == 0);
         for pair in turns.chunks(2) {
             assert_eq!([&pair[0]["from"], &pair[1]["from"]], ["human", "assistant"]);
@@ -61,6 +73,32 @@ fn rows_and_media_can_be_read() {
         assert_eq!(row.get("category"), None);
     }
     assert!(pictures > 30 && clips > 3, "{pictures} {clips}");
+}
+
+#[test]
+fn pictures_of_few_things_have_no_more_and_are_asked_about() {
+    for max_things in [0, 1, 2] {
+        let set = DataSet {
+            task: Task::Questions {
+                turns: 6,
+                captions: 0.1,
+                clips: 0.0,
+            },
+            seed: 7,
+            difficulty: Difficulty {
+                max_things,
+                ..Difficulty::FULL
+            },
+        };
+        for index in 0..300 {
+            let sample = set.sample(index);
+            let Medium::Picture(scene) = sample.medium else {
+                panic!("there are no clips");
+            };
+            assert!(scene.things.len() <= max_things);
+            assert!(!sample.turns.is_empty());
+        }
+    }
 }
 
 #[test]
@@ -85,15 +123,18 @@ fn the_same_seed_gives_the_same_bytes_wherever_it_begins() {
     let other = DataSet {
         task: QUESTIONS,
         seed: 6,
+        difficulty: Difficulty::FULL,
     };
     let set = DataSet {
         task: QUESTIONS,
         seed: 5,
+        difficulty: Difficulty::FULL,
     };
     assert_ne!(set.sample(0), other.sample(0));
     let evaluation = DataSet {
         task: Task::Evaluation,
         seed: 5,
+        difficulty: Difficulty::FULL,
     };
     assert_ne!(set.sample(0).medium, evaluation.sample(0).medium);
 }
@@ -124,6 +165,7 @@ fn an_evaluation_is_balanced_over_categories_and_over_yes_and_no() {
     let set = DataSet {
         task: Task::Evaluation,
         seed: 9,
+        difficulty: Difficulty::FULL,
     };
     let mut answers: BTreeMap<Category, BTreeMap<String, usize>> = BTreeMap::new();
     for index in 0..14 * 1500 {
@@ -158,8 +200,8 @@ fn conversation(row: &Value, dir: &Path) -> Conversation {
         (_, Some(name)) => vec![Content::from(Video::open(dir.join(name)).unwrap())],
         _ => Vec::new(),
     };
-    let mut conversation = Conversation::new();
-    for turn in row["conversations"].as_array().unwrap() {
+    let mut conversation = Conversation::new().system("");
+    for turn in &row["conversations"].as_array().unwrap()[1..] {
         let role = match turn["from"].as_str() {
             Some("human") => Role::User,
             _ => Role::Assistant,
@@ -180,7 +222,7 @@ fn the_folder_s_processor_reads_rows_a_token_a_word() {
     assert_eq!(processor.tokenizer().vocab_size(), vocabulary);
     write(QUESTIONS, &data, 0, 100).unwrap();
     for row in rows(&data) {
-        for turn in row["conversations"].as_array().unwrap() {
+        for turn in &row["conversations"].as_array().unwrap()[1..] {
             let text = turn["value"].as_str().unwrap();
             let ids = processor
                 .tokenizer()
