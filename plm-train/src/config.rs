@@ -48,6 +48,11 @@ pub struct Config {
     /// What is trained.
     #[serde(default)]
     pub train: Part,
+    /// Whether the patch embedding stays as it is where the vision tower is trained. A tower that
+    /// begins with random weights is unstable otherwise: the inputs of its filters are so alike that
+    /// a few steps make it blind to all but brightness (Chen, Xie and He, 2021, section 4).
+    #[serde(default)]
+    pub freeze_patch_embed: bool,
     /// Adapters, where `train` is `lora`.
     #[serde(default)]
     pub lora: LoraConfig,

@@ -106,7 +106,11 @@ pub fn fine_tune(
         processor: Arc::new(plm::Checkpoint::from_dir(&config.model)?.processor),
         config: config.clone(),
     };
-    let model = prepare(model, &config.trainable(), config.seed)?;
+    let patch_embed = model.vision_tower.patch_embed.clone();
+    let mut model = prepare(model, &config.trainable(), config.seed)?;
+    if config.freeze_patch_embed {
+        model.vision_tower.patch_embed = patch_embed;
+    }
     let mut trainer = Trainer::new(model, config.trainer());
     if let Some(dir) = &resumed {
         trainer.resume(state.step, |optimizer| {
@@ -199,9 +203,8 @@ fn initial(config: &Config, resumed: Option<&Path>) -> Result<Model, Error> {
         None if config.init == Init::Random => {
             let device = options.device.resolve()?;
             device.seed(config.seed);
-            return Ok(plm::Checkpoint::from_dir(&config.model)?
-                .config
-                .init(&device)?);
+            let checkpoint = plm::Checkpoint::from_dir(&config.model)?;
+            return Ok(checkpoint.config.init(&device)?);
         }
         None => &config.model,
     };
