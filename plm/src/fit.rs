@@ -185,11 +185,16 @@ impl<'a> Fit<'a> {
     }
 }
 
-#[cfg(all(test, feature = "embedded", feature = "video"))]
+#[cfg(all(test, feature = "video"))]
 mod tests {
     use plm_processor::{Content, Image, Video};
 
     use super::*;
+
+    fn load() -> Checkpoint {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny");
+        Checkpoint::from_dir(dir).unwrap()
+    }
 
     fn pictures(count: usize) -> Conversation {
         let picture = Image::from_rgb8(64, 48, vec![9; 64 * 48 * 3]).unwrap();
@@ -203,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_left_alone() {
-        let checkpoint = Checkpoint::embedded().unwrap();
+        let checkpoint = load();
         let options = EncodeOptions::default();
         let fitted = checkpoint.fit(&pictures(3), &options, 100).unwrap();
         assert_eq!(fitted, options);
@@ -211,7 +216,7 @@ mod tests {
 
     #[test]
     fn pictures_and_frames_get_what_room_there_is() {
-        let checkpoint = Checkpoint::embedded().unwrap();
+        let checkpoint = load();
         let clip = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../tests/fixtures/videos/fragments.mp4"
@@ -235,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_cannot_fit_is_refused() {
-        let checkpoint = Checkpoint::embedded().unwrap();
+        let checkpoint = load();
         let asked = pictures(600);
         let error = checkpoint
             .fit(&asked, &EncodeOptions::default(), 1)

@@ -156,8 +156,7 @@ fn what_does_not_fit_is_named() {
         error
     };
     // A model of other sizes.
-    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("plm/embedded");
-    let message = error(&dir, &embedded).to_string();
+    let message = error(&dir, &tiny()).to_string();
     assert!(message.contains("in the model, and ["), "{message}");
 
     let config = dir.join("adapter_config.json");

@@ -8,10 +8,10 @@ use plm::{
 };
 use proptest::prelude::*;
 
-use crate::reference_data::{fixtures, golden};
+use crate::reference_data::{fixtures, golden, tiny};
 
 fn load() -> PerceptionLM {
-    PerceptionLM::embedded(&LoadOptions::default()).unwrap()
+    PerceptionLM::from_dir(tiny(), &LoadOptions::default()).unwrap()
 }
 
 fn load_dir(dir: &Path) -> PerceptionLM {
@@ -164,7 +164,7 @@ fn a_session_by_metas_rules_looks_anew_at_pictures_that_lose_their_tiles() {
         },
         ..LoadOptions::default()
     };
-    check_session(&PerceptionLM::embedded(&options).unwrap());
+    check_session(&PerceptionLM::from_dir(tiny(), &options).unwrap());
 }
 
 #[test]

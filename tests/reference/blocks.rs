@@ -91,7 +91,7 @@ fn a_rounded_checkpoint_loads_without_a_flag() {
 
 #[test]
 fn weights_of_other_quantisations_are_named() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     copy.edit_json("config.json", |config| {
         config["quantization_config"] = json!({"quant_method": "bitsandbytes"});
     });

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plm::{Content, Conversation, Decoding, Image, LoadOptions, PerceptionLM, Progress};
 
-use crate::reference_data::fixtures;
+use crate::reference_data::{fixtures, tiny};
 
 /// A model that counts the tiles it encodes.
 fn load(options: LoadOptions) -> (PerceptionLM, Arc<AtomicUsize>) {
@@ -21,7 +21,7 @@ fn load(options: LoadOptions) -> (PerceptionLM, Arc<AtomicUsize>) {
         })),
         ..options
     };
-    (PerceptionLM::embedded(&options).unwrap(), encoded)
+    (PerceptionLM::from_dir(tiny(), &options).unwrap(), encoded)
 }
 
 fn picture(name: &str) -> Content {

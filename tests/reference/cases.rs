@@ -173,12 +173,9 @@ fn check_scores(plm: &PerceptionLM, cases: &Cases, case: &Case) -> f32 {
 }
 
 #[test]
-fn embedded_checkpoint_answers_like_the_reference() {
-    let plm = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plm/embedded"));
-    let cases = Cases::read(
-        &fixtures().join("expected_embedded"),
-        &fixtures().join("media"),
-    );
+fn tiny_fixture_answers_like_the_reference() {
+    let plm = load(&tiny());
+    let cases = Cases::read(&fixtures().join("expected_tiny"), &fixtures().join("media"));
     run_all(&plm, &cases);
 }
 

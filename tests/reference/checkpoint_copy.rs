@@ -5,7 +5,7 @@ use plm::{Error, LoadOptions, PerceptionLM};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::reference_data::fixtures;
+use crate::reference_data::{fixtures, tiny};
 
 /// A copy of a checkpoint that a test may damage.
 pub struct Copy {
@@ -22,8 +22,8 @@ impl Copy {
         Self { dir }
     }
 
-    pub fn embedded() -> Self {
-        Self::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plm/embedded"))
+    pub fn tiny() -> Self {
+        Self::of(&tiny())
     }
 
     pub fn sharded() -> Self {

@@ -377,7 +377,7 @@ fn a_saved_model_is_the_trained_one() {
 
 #[test]
 fn adapters_beside_half_weights_learn() {
-    let plm = PerceptionLM::embedded(&LoadOptions::default()).unwrap();
+    let plm = PerceptionLM::from_dir(tiny(), &LoadOptions::default()).unwrap();
     assert_eq!(plm.format_name(), "bf16");
     let talk = Conversation::ask("What is this?", []).assistant("A test.");
     let sample = plm

@@ -13,7 +13,7 @@ const WEIGHTS: &str = "model.safetensors";
 
 #[test]
 fn copies_load() {
-    Copy::embedded().load().unwrap();
+    Copy::tiny().load().unwrap();
     Copy::sharded().load().unwrap();
 }
 
@@ -29,7 +29,7 @@ fn a_folder_that_is_not_there_is_named() {
 #[test]
 fn each_needed_file_is_named_when_it_is_missing() {
     for name in ["config.json", "tokenizer.json", WEIGHTS] {
-        let copy = Copy::embedded();
+        let copy = Copy::tiny();
         fs::remove_file(copy.path(name)).unwrap();
         copy.assert_error(&[name, "lacks this file"]);
     }
@@ -37,7 +37,7 @@ fn each_needed_file_is_named_when_it_is_missing() {
 
 #[test]
 fn every_missing_unused_and_misshapen_tensor_is_listed_at_once() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     copy.edit_header(WEIGHTS, |header| {
         let header = header.as_object_mut().unwrap();
         let moved = header.remove("model.language_model.norm.weight").unwrap();
@@ -56,7 +56,7 @@ fn every_missing_unused_and_misshapen_tensor_is_listed_at_once() {
 
 #[test]
 fn tensors_of_another_type_are_listed() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     copy.edit_header(WEIGHTS, |header| {
         header["model.language_model.norm.weight"]["dtype"] = json!("I16");
     });
@@ -65,7 +65,7 @@ fn tensors_of_another_type_are_listed() {
 
 #[test]
 fn derived_frequencies_are_tolerated() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     copy.edit_header(WEIGHTS, |header| {
         let header = header.as_object_mut().unwrap();
         let ends = header
@@ -82,14 +82,14 @@ fn derived_frequencies_are_tolerated() {
 
 #[test]
 fn truncated_weights_are_told_from_others() {
-    let whole = fs::metadata(Copy::embedded().path(WEIGHTS)).unwrap().len() as usize;
+    let whole = fs::metadata(Copy::tiny().path(WEIGHTS)).unwrap().len() as usize;
     for length in [0, 7, 8, 100, whole / 2, whole - 1] {
-        let copy = Copy::embedded();
+        let copy = Copy::tiny();
         let bytes = fs::read(copy.path(WEIGHTS)).unwrap();
         fs::write(copy.path(WEIGHTS), &bytes[..length]).unwrap();
         copy.assert_error(&[WEIGHTS]);
     }
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     let mut bytes = fs::read(copy.path(WEIGHTS)).unwrap();
     bytes.push(0);
     fs::write(copy.path(WEIGHTS), bytes).unwrap();
@@ -99,13 +99,13 @@ fn truncated_weights_are_told_from_others() {
 #[test]
 fn lying_headers_are_refused() {
     for length in [u64::MAX, u64::MAX - 8, 1 << 40, 200 << 20] {
-        let copy = Copy::embedded();
+        let copy = Copy::tiny();
         let mut bytes = fs::read(copy.path(WEIGHTS)).unwrap();
         bytes[..8].copy_from_slice(&length.to_le_bytes());
         fs::write(copy.path(WEIGHTS), bytes).unwrap();
         copy.assert_error(&[WEIGHTS, "its header claims"]);
     }
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     let mut bytes = fs::read(copy.path(WEIGHTS)).unwrap();
     bytes[9] = 0xff;
     fs::write(copy.path(WEIGHTS), bytes).unwrap();
@@ -118,11 +118,11 @@ fn lying_headers_are_refused() {
         json!([128, 0]),
         json!([1_u64 << 40, 1_u64 << 41]),
     ] {
-        let copy = Copy::embedded();
+        let copy = Copy::tiny();
         copy.edit_header(WEIGHTS, |header| header[key]["data_offsets"] = offsets);
         copy.assert_error(&[WEIGHTS, "its header is damaged"]);
     }
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     copy.edit_header(WEIGHTS, |header| {
         header[key]["shape"] = json!([u64::MAX, u64::MAX]);
     });
@@ -186,7 +186,7 @@ fn absurd_configs_are_refused_before_anything_is_allocated() {
     ];
     for (section, key) in too_large {
         for value in [json!(0), json!(1_u64 << 62), json!(2_000_000_000)] {
-            let copy = Copy::embedded();
+            let copy = Copy::tiny();
             copy.edit_json("config.json", |config| config[section][key] = value);
             copy.assert_error(&["config.json", key]);
         }
@@ -199,7 +199,7 @@ fn absurd_configs_are_refused_before_anything_is_allocated() {
         ("patch_size", json!(0)),
         ("mlp_ratio", json!(1e300)),
     ] {
-        let copy = Copy::embedded();
+        let copy = Copy::tiny();
         copy.edit_json("config.json", |config| {
             config["vision_config"]["model_args"][key] = value;
         });
@@ -241,18 +241,18 @@ fn configs_of_other_models_are_named() {
         ),
     ];
     for (edit, message) in edits {
-        let copy = Copy::embedded();
+        let copy = Copy::tiny();
         copy.edit_json("config.json", edit);
         copy.assert_error(&["config.json", message]);
     }
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     fs::write(copy.path("config.json"), "{\"text_config\": {}").unwrap();
     copy.assert_error(&["config.json", "not the expected JSON"]);
 }
 
 #[test]
 fn both_generations_of_keys_mean_the_same() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     let old = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
     copy.edit_json("config.json", |config| {
         let text = config["text_config"].as_object_mut().unwrap();
@@ -268,7 +268,7 @@ fn both_generations_of_keys_mean_the_same() {
 
 #[test]
 fn keys_may_be_null_absent_or_doubled_as_in_the_reference() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     let before = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
     copy.edit_json("config.json", |config| {
         let text = &mut config["text_config"];
@@ -293,7 +293,7 @@ fn keys_may_be_null_absent_or_doubled_as_in_the_reference() {
 
 #[test]
 fn arguments_that_are_null_or_spelled_out_change_nothing() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     let before = Checkpoint::from_dir(copy.dir.path()).unwrap().config;
     copy.edit_json("config.json", |config| {
         let args = &mut config["vision_config"]["model_args"];
@@ -323,7 +323,7 @@ fn arguments_that_are_null_or_spelled_out_change_nothing() {
 
 #[test]
 fn stop_ids_of_the_top_level_win() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     fs::remove_file(copy.path("generation_config.json")).unwrap();
     copy.edit_json("config.json", |config| config["eos_token_id"] = json!(7));
     let checkpoint = Checkpoint::from_dir(copy.dir.path()).unwrap();
@@ -340,7 +340,7 @@ fn an_output_projection_in_the_file_decides_about_tying() {
         let score = plm.score(&prompt, "x").unwrap().log_likelihood;
         (plm.config().text.tie_word_embeddings, score)
     };
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     let before = score(&copy);
     let data = Weights::open(copy.dir.path())
         .unwrap()
@@ -351,14 +351,14 @@ fn an_output_projection_in_the_file_decides_about_tying() {
     copy.append_tensor(WEIGHTS, OUTPUT, &shape, data.as_bytes());
     assert_eq!(score(&copy), before, "an equal one is passed over");
 
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     copy.append_tensor(WEIGHTS, OUTPUT, &shape, &vec![0; data.as_bytes().len()]);
     let vocab_size = shape[0] as f64;
     let (tied, uniform) = score(&copy);
     assert!(!tied, "another one is used");
     assert!((uniform + vocab_size.ln()).abs() < 1e-5, "{uniform}");
 
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     copy.edit_header(WEIGHTS, |header| {
         let tensors = header.as_object_mut().unwrap();
         let embedding = tensors.remove(EMBEDDING).unwrap();
@@ -371,7 +371,7 @@ fn an_output_projection_in_the_file_decides_about_tying() {
 fn weights_that_are_not_numbers_end_an_answer_with_one_error() {
     use plm::{Conversation, Decoding};
 
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     let bytes = fs::read(copy.path(WEIGHTS)).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
@@ -453,7 +453,7 @@ fn long_work_reports_its_progress() {
 
 #[test]
 fn configs_need_no_weights() {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     fs::remove_file(copy.path(WEIGHTS)).unwrap();
     let checkpoint = Checkpoint::from_dir(copy.dir.path()).unwrap();
     assert!(checkpoint.config.num_parameters() > 100_000);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::bf16;
 use plm::burn::module::Param;
@@ -77,14 +77,9 @@ fn matrices_are_rounded_and_widened_as_in_bitsandbytes() {
     }
 }
 
-/// The embedded checkpoint's folder.
-fn embedded() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("plm/embedded")
-}
-
 /// The fixture that transformers stored in NF4.
 fn stored() -> Copy {
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     for entry in fs::read_dir(copy.dir.path()).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().contains(".safetensors") {
@@ -92,7 +87,7 @@ fn stored() -> Copy {
         }
     }
     for name in ["config.json", "model.safetensors"] {
-        fs::copy(fixtures().join("embedded_nf4").join(name), copy.path(name)).unwrap();
+        fs::copy(fixtures().join("tiny_nf4").join(name), copy.path(name)).unwrap();
     }
     copy
 }
@@ -110,7 +105,7 @@ type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// What transformers answered with the fixture.
 fn answers() -> (Value, Tensors) {
-    let stem = fixtures().join("expected_embedded_nf4");
+    let stem = fixtures().join("expected_tiny_nf4");
     let json = fs::read(stem.with_extension("json")).unwrap();
     let tensors = read_f32_tensors(&stem.with_extension("safetensors"));
     (serde_json::from_slice(&json).unwrap(), tensors)
@@ -195,7 +190,7 @@ fn gradients(model: &Model, sample: &Sample) -> (f64, Vec<(String, Vec<f32>)>) {
 #[test]
 fn adapters_beside_nf4_learn_as_beside_the_widened_weights() {
     let (json, _) = answers();
-    for dir in [fixtures().join("gigantic"), embedded()] {
+    for dir in [fixtures().join("gigantic"), tiny()] {
         let plm = load(&dir, Some(Quantization::Nf4));
         let sample = Sample::of_all_text(prompt(&plm, &json));
         let mut widened = plm.model().clone();
@@ -273,9 +268,9 @@ fn what_is_written_is_what_transformers_would_have_written() {
         progress: None,
     };
     let dir = out.path().join("nf4");
-    convert(embedded(), &dir, &options).unwrap();
+    convert(tiny(), &dir, &options).unwrap();
     let read = |dir: &Path| fs::read(dir.join("model.safetensors")).unwrap();
-    let [found, expected] = [read(&dir), read(&fixtures().join("embedded_nf4"))];
+    let [found, expected] = [read(&dir), read(&fixtures().join("tiny_nf4"))];
     let [found, expected] = [&found, &expected].map(|file| SafeTensors::deserialize(file).unwrap());
     let state = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
     let mut count = 0;

@@ -134,7 +134,6 @@ fn there_and_back_every_bit_stays() {
 #[test]
 fn what_metas_layout_cannot_say_is_refused_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("plm/embedded");
     let options = ConvertOptions {
         layout: Layout::Original,
         max_shard_bytes: None,
@@ -142,14 +141,14 @@ fn what_metas_layout_cannot_say_is_refused_and_leaves_nothing() {
         merge: Vec::new(),
         progress: None,
     };
-    let error = convert(embedded, dir.path().join("meta"), &options).unwrap_err();
+    let error = convert(tiny(), dir.path().join("meta"), &options).unwrap_err();
     let message = error.to_string();
     assert!(
         message.contains("cannot be said in Meta's tokenizer.model"),
         "{message}"
     );
 
-    let copy = Copy::embedded();
+    let copy = Copy::tiny();
     let options = ConvertOptions {
         layout: Layout::HuggingFace,
         ..options

@@ -18,6 +18,11 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
+/// The fixture that is like the 1B and 3B models.
+pub fn tiny() -> PathBuf {
+    fixtures().join("tiny")
+}
+
 /// The folder of the larger set of reference results, or nothing (said loudly).
 pub fn golden() -> Option<PathBuf> {
     let dir = std::env::var_os("PLM_GOLDEN").map_or_else(

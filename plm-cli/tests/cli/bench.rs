@@ -14,7 +14,7 @@ fn a_tiny_model_is_measured_in_each_format() {
         "1",
         "--json",
     ]);
-    let report = run.quiet_json();
+    let report = run.json();
     assert_eq!(keys(&report), sorted(["machine", "model", "formats"]));
     let machine = &report["machine"];
     assert!(machine["read_bytes_per_s"].as_f64().unwrap() > 0.0);

@@ -2,7 +2,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::{picture, plm, plm_with_input, write};
+use crate::{picture, tiny, tiny_with_input, write};
 
 const SETTINGS: [&str; 4] = ["--max-num-tiles", "4", "--max-new-tokens", "8"];
 
@@ -10,7 +10,7 @@ const SETTINGS: [&str; 4] = ["--max-num-tiles", "4", "--max-new-tokens", "8"];
 fn turns_over_a_pipe_are_those_of_fresh_runs() {
     let image = picture("shapes.png");
     let other = picture("checks.webp");
-    let chat = plm_with_input(
+    let chat = tiny_with_input(
         &[
             &["chat", "--image", &image, "--system", "Be brief."],
             &SETTINGS[..],
@@ -32,7 +32,7 @@ fn turns_over_a_pipe_are_those_of_fresh_runs() {
     for next in [Some(ask(&other, "And this?")), None] {
         let file = write(dir.path(), "m.json", &json!(messages).to_string());
         let args = [&["generate", "--messages", &file, "--json"], &SETTINGS[..]].concat();
-        let answer = plm(&args).json()["text"].as_str().unwrap().to_owned();
+        let answer = tiny(&args).json()["text"].as_str().unwrap().to_owned();
         expected += &format!("{answer}\n");
         messages.push(json!({"role": "assistant", "content": answer}));
         messages.extend(next);
@@ -46,7 +46,7 @@ fn pictures_start_at_the_media_root() {
     let (root, name) = path.rsplit_once('/').unwrap();
     let chat = |first: &[&str], next: &str| {
         let args = [&["chat"], first, &SETTINGS[..]].concat();
-        plm_with_input(&args, &format!("Hello.\n/image {next}\nAnd this?\n"))
+        tiny_with_input(&args, &format!("Hello.\n/image {next}\nAnd this?\n"))
     };
     let whole = chat(&["--image", &path], &path);
     let rooted = chat(&["--image", name, "--media-root", root], name);
@@ -56,24 +56,24 @@ fn pictures_start_at_the_media_root() {
 #[test]
 fn a_reset_forgets_the_turns() {
     let args = [&["chat"], &SETTINGS[..]].concat();
-    let once = plm_with_input(&args, "Hello.\n");
-    let twice = plm_with_input(&args, "Hello.\n/reset\nHello.");
+    let once = tiny_with_input(&args, "Hello.\n");
+    let twice = tiny_with_input(&args, "Hello.\n/reset\nHello.");
     assert_eq!(twice.ok(), once.ok().repeat(2));
-    let changed = plm_with_input(&args, "/system Be brief.\nHello.\n");
+    let changed = tiny_with_input(&args, "/system Be brief.\nHello.\n");
     let system = [&["chat", "--system", "Be brief."], &SETTINGS[..]].concat();
-    assert_eq!(changed.ok(), plm_with_input(&system, "Hello.\n").ok());
+    assert_eq!(changed.ok(), tiny_with_input(&system, "Hello.\n").ok());
 }
 
 #[test]
 fn the_chat_goes_on_after_a_mistake() {
     let dir = tempfile::tempdir().unwrap();
     let broken = write(dir.path(), "broken.png", "no picture");
-    let chat = plm_with_input(
+    let chat = tiny_with_input(
         &[&["chat"], &SETTINGS[..]].concat(),
         &format!("/image missing.png\n/image {broken}\n/imag\n/help\nHello.\n"),
     );
     assert_eq!(chat.code, Some(1), "{}", chat.shown());
-    let hello = plm_with_input(&[&["chat"], &SETTINGS[..]].concat(), "Hello.\n");
+    let hello = tiny_with_input(&[&["chat"], &SETTINGS[..]].concat(), "Hello.\n");
     assert_eq!(chat.stdout, hello.ok());
     let errors = chat
         .stderr
@@ -88,14 +88,14 @@ fn the_chat_goes_on_after_a_mistake() {
 fn a_turn_that_is_too_long_is_withdrawn() {
     let args = [&["chat"], &SETTINGS[..]].concat();
     let long = "word ".repeat(20_000);
-    let chat = plm_with_input(&args, &format!("{long}\nHello.\n"));
+    let chat = tiny_with_input(&args, &format!("{long}\nHello.\n"));
     assert_eq!(chat.code, Some(1), "{}", chat.stderr);
     assert!(
         chat.stderr.contains("error: the prompt has "),
         "{}",
         chat.stderr
     );
-    assert_eq!(chat.stdout, plm_with_input(&args, "Hello.\n").ok());
+    assert_eq!(chat.stdout, tiny_with_input(&args, "Hello.\n").ok());
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn a_missing_first_picture_ends_the_chat_before_it_begins() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing.png");
     let missing = missing.to_str().unwrap();
-    let error = plm_with_input(&["chat", "--image", missing], "Hello.\n");
+    let error = tiny_with_input(&["chat", "--image", missing], "Hello.\n");
     assert!(error.error().contains("missing.png"));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    plm(&["chat", "--num-beams", "2"]).wrong_arguments();
+    tiny(&["chat", "--num-beams", "2"]).wrong_arguments();
 }

@@ -9,7 +9,7 @@ fn a_checkpoint_is_converted_there_and_back() {
     let original = fixtures().join("original").display().to_string();
     let convert = |from: &str, to: &str, more: &[&str]| {
         let run = plm(&[&["convert", "--model", from, "--out", to, "--json"], more].concat());
-        run.quiet_json()
+        run.json()
     };
     let hf = convert(&original, &path("hf"), &["--max-shard-size", "60KB"]);
     assert_eq!(
@@ -37,7 +37,7 @@ fn a_checkpoint_is_converted_there_and_back() {
             "6",
             "--json",
         ]);
-        run.quiet_json()["token_ids"].clone()
+        run.json()["token_ids"].clone()
     };
     let expected = answer(&original);
     for name in ["hf", "back", "again"] {
@@ -61,7 +61,7 @@ fn a_rounded_checkpoint_answers_without_a_flag() {
             format,
             "--json",
         ]);
-        assert_eq!(run.quiet_json()["layout"], "hf");
+        assert_eq!(run.json()["layout"], "hf");
         let answer = |more: &[&str]| {
             let args = [
                 "generate",
@@ -71,7 +71,7 @@ fn a_rounded_checkpoint_answers_without_a_flag() {
                 "4",
                 "--json",
             ];
-            let answer = plm(&[args.as_slice(), more].concat()).quiet_json();
+            let answer = plm(&[args.as_slice(), more].concat()).json();
             assert_eq!(answer["dtype"], format);
             answer["token_ids"].clone()
         };

@@ -1,6 +1,6 @@
 use std::fs;
 
-use crate::{picture, plm, write};
+use crate::{picture, plm, tiny, write};
 
 #[test]
 fn contradictory_arguments_exit_with_2() {
@@ -122,12 +122,12 @@ fn bad_files_are_named_in_one_line() {
             &["line.jsonl, line 2", "`content` is missing"],
         ),
     ] {
-        let run = plm(&[&["generate"], &args[..]].concat());
+        let run = tiny(&[&["generate"], &args[..]].concat());
         for part in parts {
             assert!(run.error().contains(part), "{part}: {}", run.shown());
         }
     }
-    let run = plm(&["preprocess", "--image", &text, "--json"]);
+    let run = tiny(&["preprocess", "--image", &text, "--json"]);
     assert!(run.error().contains("text.png"), "{}", run.shown());
 }
 
@@ -159,7 +159,7 @@ fn a_trace_that_cannot_be_written_leaves_nothing() {
     let folder = dir.path().to_str().unwrap();
     let nowhere = dir.path().join("no/such/t.safetensors");
     for out in [folder, nowhere.to_str().unwrap()] {
-        let run = plm(&["trace", "--prompt", "a", "--out", out]);
+        let run = tiny(&["trace", "--prompt", "a", "--out", out]);
         assert!(
             run.error().starts_with(&format!("cannot write {out}: ")),
             "{}",
@@ -167,7 +167,7 @@ fn a_trace_that_cannot_be_written_leaves_nothing() {
         );
     }
     if std::path::Path::new("/dev/full").exists() {
-        let run = plm(&["trace", "--prompt", "a", "--out", "/dev/full"]);
+        let run = tiny(&["trace", "--prompt", "a", "--out", "/dev/full"]);
         assert!(
             run.error().starts_with("cannot write /dev/full: "),
             "{}",
@@ -183,20 +183,20 @@ fn a_trace_that_cannot_be_written_leaves_nothing() {
         "--image",
         picture.to_str().unwrap(),
     ];
-    plm(&args).error();
+    tiny(&args).error();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]
 fn a_prompt_that_is_too_long_says_what_to_do() {
     let text = "word ".repeat(20_000);
-    let run = plm(&["generate", "--prompt", &text]);
+    let run = tiny(&["generate", "--prompt", &text]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     for part in ["the prompt has ", " tokens", "positions"] {
         assert!(run.stderr.contains(part), "{}", run.stderr);
     }
-    let estimate = plm(&["generate", "--prompt", &text, "--estimate", "--json"]).json();
+    let estimate = tiny(&["generate", "--prompt", &text, "--estimate", "--json"]).json();
     assert_eq!(estimate["fits"], false);
 }
 
@@ -214,14 +214,14 @@ fn errors_of_a_conversation_name_its_file() {
         &["score", "--continuation", "a"],
         &["trace", "--out", out.to_str().unwrap()],
     ] {
-        let run = plm(&[command, &["--messages", &empty]].concat());
+        let run = tiny(&[command, &["--messages", &empty]].concat());
         let start = format!("{empty}: the conversation is empty");
         assert!(run.error().starts_with(&start), "{}", run.shown());
-        let run = plm(&[command, &["--messages", &long]].concat());
+        let run = tiny(&[command, &["--messages", &long]].concat());
         let start = format!("{long}: the prompt has ");
         assert!(run.error().starts_with(&start), "{}", run.stderr);
     }
-    let run = plm(&["generate", "--estimate", "--messages", &empty]);
+    let run = tiny(&["generate", "--estimate", "--messages", &empty]);
     assert!(run.error().contains("empty.json: "), "{}", run.shown());
 }
 
@@ -235,7 +235,7 @@ fn a_batch_with_a_bad_line_is_refused_before_it_is_answered() {
         ("[]", "the conversation is empty"),
     ] {
         let batch = write(dir.path(), "b.jsonl", &format!("{good}\n\n{bad}\n{good}\n"));
-        let run = plm(&["generate", "--batch", &batch, "--max-new-tokens", "2"]);
+        let run = tiny(&["generate", "--batch", &batch, "--max-new-tokens", "2"]);
         let start = format!("{batch}, line 3: {part}");
         assert!(run.error().starts_with(&start), "{}", run.stderr);
     }

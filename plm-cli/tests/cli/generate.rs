@@ -3,7 +3,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{expected, fixtures, keys, picture, plm, plm_with_input, sorted, write};
+use crate::{
+    expected, fixtures, keys, picture, plm, sorted, tiny, tiny_with_input, with_tiny, write,
+};
 
 /// A question about one picture that is answered in 8 tokens.
 fn question(more: &[&str]) -> Vec<String> {
@@ -24,7 +26,7 @@ fn question(more: &[&str]) -> Vec<String> {
 
 #[test]
 fn json_has_the_documented_keys() {
-    let answer = plm(&question(&["--json"])).json();
+    let answer = tiny(&question(&["--json"])).json();
     assert_eq!(
         keys(&answer),
         sorted([
@@ -59,12 +61,31 @@ fn json_has_the_documented_keys() {
 }
 
 #[test]
+fn without_a_model_the_embedded_one_answers_and_a_note_says_so() {
+    for args in [
+        question(&["--json"]),
+        question(&["--estimate", "--json"]),
+        ["tokenize", "--text", "red", "--json"]
+            .map(str::to_owned)
+            .to_vec(),
+    ] {
+        let run = plm(&args);
+        assert_eq!(run.code, Some(0), "{}", run.shown());
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.shown());
+        let note = run.stderr.starts_with("note: no --model was given");
+        assert!(note, "{}", run.shown());
+        assert!(run.stderr.contains("embedded"), "{}", run.shown());
+        run.object();
+    }
+}
+
+#[test]
 fn the_answer_is_the_references() {
     let case = expected("one_image_vanilla");
     let dir = tempfile::tempdir().unwrap();
     let messages = write(dir.path(), "m.json", &case["messages"].to_string());
     let media = fixtures().join("media");
-    let run = plm(&[
+    let run = tiny(&[
         "generate",
         "--messages",
         &messages,
@@ -86,18 +107,18 @@ fn the_answer_is_the_references() {
 
 #[test]
 fn text_stream_and_json_say_the_same() {
-    let text = plm(&question(&["--json"])).json()["text"].clone();
+    let text = tiny(&question(&["--json"])).json()["text"].clone();
     let expected = format!("{}\n", text.as_str().unwrap());
-    assert_eq!(plm(&question(&[])).ok(), expected);
-    assert_eq!(plm(&question(&["--stream"])).ok(), expected);
-    assert_eq!(plm(&question(&["--threads", "1"])).ok(), expected);
+    assert_eq!(tiny(&question(&[])).ok(), expected);
+    assert_eq!(tiny(&question(&["--stream"])).ok(), expected);
+    assert_eq!(tiny(&question(&["--threads", "1"])).ok(), expected);
 }
 
 #[test]
 fn settings_reach_the_decoder() {
     let ids = |more: &[&str]| {
         let args = question(&[&["--json"], more].concat());
-        plm(&args).json()["token_ids"].clone()
+        tiny(&args).json()["token_ids"].clone()
     };
     let greedy = ids(&[]);
     assert_eq!(ids(&["--temperature", "0"]), greedy);
@@ -114,7 +135,7 @@ fn settings_reach_the_decoder() {
 
 #[test]
 fn a_stop_string_ends_the_answer() {
-    let answer = plm(&question(&["--json"])).json();
+    let answer = tiny(&question(&["--json"])).json();
     let text = answer["text"].as_str().unwrap().to_owned();
     // The first two letters in a row of the random answer.
     let letters: Vec<(usize, char)> = text.char_indices().collect();
@@ -123,7 +144,7 @@ fn a_stop_string_ends_the_answer() {
         .find(|pair| pair.iter().all(|(_, c)| c.is_ascii_alphabetic()))
         .unwrap();
     let stop = format!("{}{}", pair[0].1, pair[1].1);
-    let stopped = plm(&question(&["--json", "--stop", &stop])).json();
+    let stopped = tiny(&question(&["--json", "--stop", &stop])).json();
     assert_eq!(stopped["finish"], "stop");
     assert_eq!(stopped["text"], text[..pair[0].0]);
 }
@@ -139,12 +160,12 @@ fn messages_name_pictures_relative_to_their_file() {
     let file = write(dir.path(), "m.json", &messages.to_string());
     let settings = ["--vision-input-type", "vanilla", "--max-new-tokens", "8"];
     let args = [&["generate", "--messages", file.as_str()], &settings[..]].concat();
-    let answer = plm(&question(&[])).ok().to_owned();
-    assert_eq!(plm(&args).ok(), answer);
+    let answer = tiny(&question(&[])).ok().to_owned();
+    assert_eq!(tiny(&args).ok(), answer);
 
     let root = dir.path().to_str().unwrap();
     let args = ["generate", "--messages", "-", "--media-root", root];
-    let run = plm_with_input(&[&args[..], &settings].concat(), &messages.to_string());
+    let run = tiny_with_input(&[&args[..], &settings].concat(), &messages.to_string());
     assert_eq!(run.ok(), answer);
 }
 
@@ -193,7 +214,7 @@ fn a_batch_is_its_single_runs_in_order() {
     };
     let lines: Vec<String> = conversations().iter().map(Value::to_string).collect();
     let batch = write(dir.path(), "b.jsonl", &format!("{}\n\n", lines.join("\n")));
-    let batch = plm(&common(["--batch", &batch]));
+    let batch = tiny(&common(["--batch", &batch]));
     let answers: Vec<Value> = batch
         .ok()
         .lines()
@@ -202,7 +223,7 @@ fn a_batch_is_its_single_runs_in_order() {
     assert_eq!(answers.len(), lines.len());
     for (answer, line) in answers.iter().zip(&lines) {
         let messages = write(dir.path(), "m.json", line);
-        let single = plm(&common(["--messages", &messages])).json();
+        let single = tiny(&common(["--messages", &messages])).json();
         for key in [
             "text",
             "token_ids",
@@ -218,7 +239,7 @@ fn a_batch_is_its_single_runs_in_order() {
 
 #[test]
 fn an_estimate_counts_what_a_run_reads() {
-    let estimate = plm(&question(&["--estimate", "--json"])).json();
+    let estimate = tiny(&question(&["--estimate", "--json"])).json();
     assert_eq!(
         keys(&estimate),
         sorted([
@@ -238,22 +259,22 @@ fn an_estimate_counts_what_a_run_reads() {
             "decode_flops_per_token",
         ])
     );
-    let answer = plm(&question(&["--json"])).json();
+    let answer = tiny(&question(&["--json"])).json();
     for key in ["prompt_tokens", "media_tiles"] {
         assert_eq!(estimate[key], answer[key], "{key}");
     }
     assert_eq!(estimate["fits"], true);
-    let wide = plm(&question(&["--estimate", "--json", "--dtype", "f32"])).json();
+    let wide = tiny(&question(&["--estimate", "--json", "--dtype", "f32"])).json();
     let bytes = |estimate: &Value| estimate["weight_bytes"].as_u64().unwrap();
     assert_eq!(bytes(&wide), 2 * bytes(&estimate));
-    let many = plm(&question(&[
+    let many = tiny(&question(&[
         "--estimate",
         "--json",
         "--max-new-tokens",
         "1000000",
     ]));
     assert_ne!(many.code, Some(0), "an option given twice is refused");
-    let many = plm(&[
+    let many = tiny(&[
         "generate",
         "--prompt",
         "a",
@@ -284,7 +305,7 @@ fn a_prompt_that_is_too_long_is_made_to_fit_when_asked() {
         "3",
     ];
     args.extend(more.map(str::to_owned));
-    let message = plm(&args);
+    let message = tiny(&args);
     assert!(
         message.error().contains("max_num_tiles"),
         "{}",
@@ -293,13 +314,13 @@ fn a_prompt_that_is_too_long_is_made_to_fit_when_asked() {
 
     args.push("--fit".to_owned());
     let estimate = [args.clone(), vec!["--estimate".into(), "--json".into()]].concat();
-    let estimate = plm(&estimate).json();
+    let estimate = tiny(&estimate).json();
     assert_eq!(estimate["fits"], true);
     let total = estimate["total_tokens"].as_u64().unwrap();
     assert!((1600..=2048).contains(&total), "{total}");
 
     args.push("--json".to_owned());
-    let run = plm(&args);
+    let run = tiny(&args);
     assert_eq!(run.code, Some(0), "{}", run.shown());
     assert!(run.stderr.contains("made to fit"), "{}", run.shown());
     let answer = run.object();
@@ -311,14 +332,14 @@ fn a_prompt_that_is_too_long_is_made_to_fit_when_asked() {
 fn metas_rules_cut_pictures_their_way() {
     let preprocess = |more: &[&str]| {
         let turned = picture("turned.jpg");
-        plm(&[&["preprocess", "--image", &turned, "--json"], more].concat()).json()
+        tiny(&[&["preprocess", "--image", &turned, "--json"], more].concat()).json()
     };
     let (usual, meta) = (preprocess(&[]), preprocess(&["--rules", "meta"]));
     let size = |report: &Value| report["media"][0]["size_wh"].as_array().unwrap().clone();
     let (mut usual, meta) = (size(&usual), size(&meta));
     usual.reverse();
     assert_eq!(usual, meta);
-    let run = plm(&["preprocess", "--image", "x", "--rules", "python"]);
+    let run = tiny(&["preprocess", "--image", "x", "--rules", "python"]);
     assert!(run.wrong_arguments().contains("`huggingface` or `meta`"));
 }
 
@@ -332,7 +353,7 @@ fn special_tokens_are_text_unless_asked_for() {
             "--estimate",
             "--json",
         ];
-        let estimate = plm(&[&args[..], more].concat()).json();
+        let estimate = tiny(&[&args[..], more].concat()).json();
         estimate["prompt_tokens"].as_u64().unwrap()
     };
     assert!(tokens(&["--parse-special"]) < tokens(&[]));
@@ -371,7 +392,7 @@ fn help_names_what_exists() {
 
 #[test]
 fn a_reader_that_has_enough_is_no_error() {
-    let mut child = crate::command(&question(&["--stream"]))
+    let mut child = crate::command(&with_tiny(&question(&["--stream"])))
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -395,7 +416,7 @@ fn a_full_disk_behind_standard_output_is_an_error() {
         .write(true)
         .open("/dev/full")
         .unwrap();
-    let output = crate::command(&question(&["--json"]))
+    let output = crate::command(&with_tiny(&question(&["--json"])))
         .stdout(full)
         .stderr(std::process::Stdio::piped())
         .output()

@@ -1,9 +1,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{command, picture, plm};
+use crate::{command, picture, plm, tiny, tiny_dir};
 
-/// A cache that holds the embedded checkpoint as revision `main` of `owner/name`.
+/// A cache that holds the tiny fixture as revision `main` of `owner/name`.
 fn cache(home: &Path) -> PathBuf {
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let repo = home.join("hub/models--owner--name");
@@ -11,8 +11,7 @@ fn cache(home: &Path) -> PathBuf {
     fs::create_dir_all(&snapshot).unwrap();
     fs::create_dir_all(repo.join("refs")).unwrap();
     fs::write(repo.join("refs/main"), commit).unwrap();
-    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plm/embedded");
-    for file in fs::read_dir(embedded).unwrap() {
+    for file in fs::read_dir(tiny_dir()).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), snapshot.join(file.file_name())).unwrap();
     }
@@ -34,7 +33,7 @@ fn a_hub_id_is_answered_from_the_cache() {
     assert_eq!(Path::new(folder.trim_end()), snapshot);
     let ask = ["generate", "--prompt", "Hello.", "--max-new-tokens", "4"];
     let answer = run(&[&ask[..], &["--model", "owner/name"]].concat());
-    assert_eq!(answer, plm(&ask).ok());
+    assert_eq!(answer, tiny(&ask).ok());
     assert_eq!(
         run(&[&ask[..], &["-m", folder.trim_end()]].concat()),
         answer

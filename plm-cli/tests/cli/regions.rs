@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::{fixtures, keys, picture, plm, write};
+use crate::{fixtures, keys, picture, tiny, write};
 
 fn clip() -> String {
     let path = fixtures().join("videos/clip.mp4");
@@ -10,7 +10,7 @@ fn clip() -> String {
 /// The JSON of a run that answers in 4 tokens, with as few tiles as can be.
 fn asked(args: &[&str]) -> Value {
     let more = ["--max-new-tokens", "4", "--json"];
-    plm(&[args, &more].concat()).json()
+    tiny(&[args, &more].concat()).json()
 }
 
 /// The fields of every answer, and some more.
@@ -59,7 +59,7 @@ fn an_answer_without_a_box_keeps_its_text() {
     assert!(!out.exists());
     let text = report["text"].as_str().unwrap();
     args.extend(["--max-new-tokens", "4"]);
-    let run = plm(&args);
+    let run = tiny(&args);
     assert!(run.ok().starts_with(text), "{}", run.shown());
     assert!(run.stdout.contains("\nnot understood: "), "{}", run.shown());
 }
@@ -97,7 +97,7 @@ fn a_drawn_region_changes_what_the_model_sees() {
             "16",
             "--json",
         ];
-        plm(&args).json()["token_ids"].clone()
+        tiny(&args).json()["token_ids"].clone()
     };
     assert_ne!(tokens("0,0,119,79"), tokens("50,30,70,50"));
 }
@@ -238,7 +238,7 @@ fn wrong_arguments_exit_with_2() {
         &["dense-caption"],
         &["dense-caption", "--image", &image],
     ] {
-        let run = plm(args);
+        let run = tiny(args);
         assert!(!run.wrong_arguments().is_empty(), "{}", run.shown());
     }
 }
@@ -288,7 +288,7 @@ fn what_is_wrong_with_boxes_and_frames_is_told_in_one_line() {
             &["lost.png"],
         ),
     ] {
-        let run = plm(args);
+        let run = tiny(args);
         for part in parts {
             assert!(run.error().contains(part), "{part}: {}", run.shown());
         }

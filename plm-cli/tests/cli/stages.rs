@@ -4,7 +4,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
-use crate::{expected, fixtures, keys, picture, plm, sorted};
+use crate::{expected, fixtures, keys, picture, plm, sorted, tiny};
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     let (values, rest) = bytes.as_chunks::<4>();
@@ -34,7 +34,7 @@ fn a_trace_holds_every_stage() {
             "--out",
             out.to_str().unwrap(),
         ];
-        let run = plm(&[&args[..], more].concat());
+        let run = tiny(&[&args[..], more].concat());
         run.ok();
         (fs::read(&out).unwrap(), run)
     };
@@ -102,7 +102,7 @@ fn a_trace_holds_every_stage() {
 fn preprocessing_shows_every_tile() {
     let (first, second) = (picture("shapes.png"), picture("turned.jpg"));
     let args = ["preprocess", "--image", &first, "--image", &second];
-    let report = plm(&[&args[..], &["--max-num-tiles", "4", "--json"]].concat()).json();
+    let report = tiny(&[&args[..], &["--max-num-tiles", "4", "--json"]].concat()).json();
     assert_eq!(keys(&report), ["media"]);
     let media = report["media"].as_array().unwrap();
     assert_eq!(media.len(), 2);
@@ -144,10 +144,11 @@ fn preprocessing_shows_every_tile() {
         expected("turned_jpeg")["tile_sha256_u8_chw"]
     );
 
-    let vanilla = plm(&[&args[..3], &["--vision-input-type", "vanilla", "--json"]].concat()).json();
+    let vanilla =
+        tiny(&[&args[..3], &["--vision-input-type", "vanilla", "--json"]].concat()).json();
     assert_eq!(vanilla["media"][0]["grid_wh"], json!([1, 1]));
     assert_eq!(vanilla["media"][0]["num_tiles"], 1);
-    let table = plm(&args[..3]);
+    let table = tiny(&args[..3]);
     assert!(
         table.ok().contains("shapes.png: 120x80 pixels, grid "),
         "{}",
@@ -194,13 +195,7 @@ fn preprocessing_is_the_references() {
             &row["max_num_tiles"].to_string(),
             "--json",
         ]);
-        assert_eq!(
-            (run.code, run.stderr.as_str()),
-            (Some(0), ""),
-            "{}",
-            run.shown()
-        );
-        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        let report = run.json();
         let medium = &report["media"][0];
         let grid = match &row["grid_wh"] {
             Value::Null => json!([1, 1]),
@@ -235,20 +230,20 @@ fn preprocessing_is_the_references() {
 fn tokens_are_shown_with_their_names() {
     let score = &expected("score")["score"][0];
     let text = score["continuation"].as_str().unwrap();
-    let tokens = plm(&["tokenize", "--text", text, "--json"]).json();
+    let tokens = tiny(&["tokenize", "--text", text, "--json"]).json();
     assert_eq!(keys(&tokens), sorted(["ids", "tokens", "count"]));
     assert_eq!(tokens["ids"], score["continuation_ids"]);
     let count = tokens["ids"].as_array().unwrap().len();
     assert_eq!(tokens["count"], count);
     assert_eq!(tokens["tokens"].as_array().unwrap().len(), count);
 
-    let special = plm(&["tokenize", "--text", "<|eot_id|>", "--json"]).json();
+    let special = tiny(&["tokenize", "--text", "<|eot_id|>", "--json"]).json();
     assert_eq!(special["tokens"], json!(["<|eot_id|>"]));
-    let plain = plm(&["tokenize", "--text", "<|eot_id|>", "--no-special", "--json"]).json();
+    let plain = tiny(&["tokenize", "--text", "<|eot_id|>", "--no-special", "--json"]).json();
     assert!(plain["count"].as_u64().unwrap() > 1);
-    let empty = plm(&["tokenize", "--text", "", "--json"]).json();
+    let empty = tiny(&["tokenize", "--text", "", "--json"]).json();
     assert_eq!(empty, json!({"ids": [], "tokens": [], "count": 0}));
-    let table = plm(&["tokenize", "--text", "<|eot_id|>"]);
+    let table = tiny(&["tokenize", "--text", "<|eot_id|>"]);
     assert!(table.ok().ends_with("  <|eot_id|>\n"), "{}", table.stdout);
 }
 
@@ -259,7 +254,7 @@ fn a_score_is_the_references() {
     assert_eq!(case["messages"], same["messages"]);
     let picture = picture("shapes.png");
     for expected in case["score"].as_array().unwrap() {
-        let run = plm(&[
+        let run = tiny(&[
             "score",
             "--image",
             &picture,
@@ -298,7 +293,7 @@ fn a_score_is_the_references() {
 #[test]
 fn a_video_shows_its_sampled_frames() {
     let clip = fixtures().join("videos/clip.mp4").display().to_string();
-    let found = plm(&[
+    let found = tiny(&[
         "preprocess",
         "--video",
         &clip,
@@ -320,7 +315,7 @@ fn a_video_shows_its_sampled_frames() {
     let part = ["--fps", "3", "--start", "1", "--end", "2"];
     let args = [&["preprocess", "--video", &clip, "--json"][..], &part].concat();
     assert_eq!(
-        plm(&args).json()["media"][0]["frame_indices"],
+        tiny(&args).json()["media"][0]["frame_indices"],
         json!([15, 20, 25])
     );
 
@@ -337,11 +332,11 @@ fn a_video_shows_its_sampled_frames() {
         &["--num-frames", "4", "--max-new-tokens", "2"],
     ]
     .concat();
-    let answer = plm(&args).json();
+    let answer = tiny(&args).json();
     assert_eq!(answer["media_tiles"], json!([4]));
-    let all = plm(&[&question[..], &["--estimate"]].concat()).json();
+    let all = tiny(&[&question[..], &["--estimate"]].concat()).json();
     assert_eq!(all["media_tiles"], json!([40]));
-    let error = plm(&[&question[..], &["--num-frames", "41"]].concat());
+    let error = tiny(&[&question[..], &["--num-frames", "41"]].concat());
     assert_eq!(error.code, Some(1));
     assert!(
         error

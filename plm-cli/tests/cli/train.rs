@@ -1,13 +1,13 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{keys, plm, sorted};
+use crate::{keys, plm, sorted, tiny, tiny_dir};
 
 /// A run of a few steps on two samples.
 fn write_run(dir: &Path, extra: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let media = root.join("tests/fixtures/media");
-    let model = root.join("plm/embedded");
+    let model = tiny_dir();
     let rows = [
         r#"{"image": "shapes.png", "conversations": [{"from": "human", "value": "<image>\nWhat is this?"}, {"from": "assistant", "value": "Shapes."}]}"#,
         r#"{"conversations": [{"from": "human", "value": "Hello"}, {"from": "assistant", "value": "Hello too."}]}"#,
@@ -45,21 +45,13 @@ fn an_adapter_is_trained_saved_and_used() {
 
     let answer = |args: &[&str]| {
         let args = [&["generate", "--prompt", "Hello", "--json"], args].concat();
-        plm(&args).quiet_json()["token_ids"].clone()
+        tiny(&args).json()["token_ids"].clone()
     };
-    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plm/embedded");
-    let model = ["--model", embedded.to_str().unwrap()];
-    let plain = answer(&model);
+    let plain = answer(&[]);
     let scaled = format!("{out}:0");
-    assert_eq!(
-        answer(&[&model[..], &["--adapter", &scaled]].concat()),
-        plain
-    );
+    assert_eq!(answer(&["--adapter", &scaled]), plain);
     let strong = format!("{out}:20");
-    assert_ne!(
-        answer(&[&model[..], &["--adapter", &strong]].concat()),
-        plain
-    );
+    assert_ne!(answer(&["--adapter", &strong]), plain);
 
     let again = plm(&["train", &config]);
     assert!(again.error().contains("holds a run; resume it"));

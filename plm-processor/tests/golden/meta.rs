@@ -62,7 +62,7 @@ fn questions_have_the_ids_and_tiles_of_metas_code() {
 #[test]
 fn pictures_and_frames_are_resized_as_by_metas_transforms() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let processor = Processor::from_dir(root.join("plm/embedded")).expect("loads");
+    let processor = Processor::from_dir(root.join("tests/fixtures/tiny")).expect("loads");
     let table = json(root.join("tests/fixtures/expected_meta.json"));
     assert_eq!(processor.config().tile_size, number(&table["tile_size"]));
     for row in rows(&table, "rows") {
