@@ -374,6 +374,7 @@ fn help_names_what_exists() {
         "download",
         "bench",
         "train",
+        "eval",
     ] {
         assert!(
             help.stdout.contains(&format!("\n  {command} ")),
@@ -381,13 +382,8 @@ fn help_names_what_exists() {
         );
         assert_eq!(plm(&[command, "--help"]).code, Some(0));
     }
-    for command in ["eval", "serve"] {
-        assert!(
-            !help.stdout.contains(&format!("\n  {command} ")),
-            "{command}"
-        );
-        plm(&[command]).wrong_arguments();
-    }
+    assert!(!help.stdout.contains("\n  serve "));
+    plm(&["serve"]).wrong_arguments();
 }
 
 #[test]
