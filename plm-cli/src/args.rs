@@ -389,17 +389,21 @@ pub(crate) struct ConvertArgs {
     /// The folder to write; it must not exist, or be empty.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Rounds the weights to f32, bf16 or f16, once and for all; auto leaves them as they are in the
+    /// file.
+    #[arg(long, default_value = "auto")]
+    pub(crate) dtype: Precision,
     /// Rounds the weights to blocks of 8 or 4 bits, once and for all; the result loads without
     /// a flag, in plm alone. With nf4 those of the decoder's layers, as transformers with
     /// bitsandbytes reads them too.
-    #[arg(long, value_enum, default_value_t = Quantize::None)]
+    #[arg(long, value_enum, default_value_t = Quantize::None, conflicts_with = "dtype")]
     pub(crate) quantize: Quantize,
     /// Folder of an adapter in PEFT's layout that is merged into the weights, and how much of it;
     /// may be given several times.
     #[arg(long, value_name = "DIR[:SCALE]")]
     pub(crate) merge: Vec<AdapterSource>,
     /// The layout to write; the other one than the checkpoint's if not given, or hf with
-    /// --quantize, or the same with --merge.
+    /// --quantize, or the same with --dtype or --merge.
     #[arg(long, value_enum, value_name = "LAYOUT")]
     pub(crate) to: Option<LayoutName>,
     /// Most bytes of a weight file, such as 5GB or 500MB; 5GB for hf and one file for original if

@@ -18,7 +18,9 @@ use crate::checkpoint::{
     original_folder, parameters, scales_name, settle_tying, stored_format,
 };
 use crate::quantization::MatrixFormat;
-use crate::{AdapterSource, Checkpoint, DeviceChoice, Error, Progress, ProgressFn, Quantization};
+use crate::{
+    AdapterSource, Checkpoint, DeviceChoice, Error, Precision, Progress, ProgressFn, Quantization,
+};
 
 /// How the files of a checkpoint are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,9 @@ pub struct ConvertOptions {
     pub layout: Layout,
     /// Most bytes of tensors in a weight file; a larger tensor gets a file of its own.
     pub max_shard_bytes: Option<u64>,
+    /// Rounds all numbers that are floats, or widens them; with [`Precision::Auto`] each stays as it
+    /// is stored. It comes before `quantize`.
+    pub precision: Precision,
     /// Rounds the matrices, in Hugging Face's layout; what is rounded already stays as it is. NF4 is
     /// written as transformers with bitsandbytes reads it; 8 and 4 bits are plm's alone.
     pub quantize: Option<Quantization>,
@@ -133,7 +138,7 @@ impl Planned {
 
 /// Reads the checkpoint of a folder, in either layout, and writes it to a new folder.
 ///
-/// Every number stays as it is, to the last bit; tensors are copied in pieces, so that no model
+/// Every number that the options do not round stays as it is, to the last bit; tensors are copied in pieces, so that no model
 /// has to fit into memory. The folder appears when it is complete.
 ///
 /// # Errors
@@ -156,6 +161,11 @@ pub fn convert(
     for source in &options.merge {
         merge(source, &mut weights)?;
     }
+    if let Some(dtype) = options.precision.file_dtype() {
+        for (name, _) in &parameters {
+            weights.cast(name, dtype);
+        }
+    }
     let planned = plan(&parameters, &weights, options.quantize);
     let rounded = Rounding::of(&planned);
     if rounded != Rounding::None && options.layout == Layout::Original {
@@ -168,7 +178,9 @@ pub fn convert(
     let mut written = Written::new(&shards, options.progress.clone());
     let weight_files = match options.layout {
         Layout::HuggingFace => {
-            safetensors::write_texts(&folder, &files, &checkpoint.config, &weights, rounded)?;
+            let is_cast = options.precision != Precision::Auto;
+            let config = &checkpoint.config;
+            safetensors::write_texts(&folder, &files, config, &weights, rounded, is_cast)?;
             safetensors::write(&folder, &shards, &weights, &mut written)?
         }
         Layout::Original => {

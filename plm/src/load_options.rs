@@ -4,6 +4,7 @@ use std::str::FromStr;
 use burn::tensor::DType;
 use plm_linear::MatmulPrecision;
 use plm_processor::EncodeOptions;
+use safetensors::tensor::Dtype;
 
 use crate::{AdapterSource, DeviceChoice, Error, ProgressFn, Quantization};
 
@@ -31,6 +32,16 @@ impl Precision {
             Self::F32 => Some(DType::F32),
             Self::Bf16 => Some(DType::BF16),
             Self::F16 => Some(DType::F16),
+        }
+    }
+
+    /// The same, as weight files name it.
+    pub(crate) fn file_dtype(self) -> Option<Dtype> {
+        match self {
+            Self::Auto => None,
+            Self::F32 => Some(Dtype::F32),
+            Self::Bf16 => Some(Dtype::BF16),
+            Self::F16 => Some(Dtype::F16),
         }
     }
 }

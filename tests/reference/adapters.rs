@@ -62,6 +62,7 @@ fn merged(base: &Path, adapters: &[AdapterSource], layout: Layout, out: &Path) -
     let options = ConvertOptions {
         layout,
         max_shard_bytes: None,
+        precision: Precision::Auto,
         quantize: None,
         merge: adapters.to_vec(),
         progress: None,
@@ -147,6 +148,7 @@ fn what_does_not_fit_is_named() {
         let merge = ConvertOptions {
             layout: Layout::HuggingFace,
             max_shard_bytes: None,
+            precision: Precision::Auto,
             quantize: None,
             merge: vec![AdapterSource::new(dir)],
             progress: None,

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use plm::{ConvertOptions, Error, Layout, LoadOptions, PerceptionLM, Quantization, convert};
+use plm::{
+    ConvertOptions, Error, Layout, LoadOptions, PerceptionLM, Precision, Quantization, convert,
+};
 use serde_json::json;
 
 use crate::checkpoint_copy::Copy;
@@ -65,6 +67,7 @@ fn a_rounded_checkpoint_loads_without_a_flag() {
         let options = ConvertOptions {
             layout: Layout::HuggingFace,
             max_shard_bytes: Some(100_000),
+            precision: Precision::Auto,
             quantize: Some(format),
             merge: Vec::new(),
             progress: None,

@@ -9,7 +9,7 @@ use plm::burn::module::Param;
 use plm::burn::tensor::{Device, Tensor, TensorData};
 use plm::{
     Conversation, ConvertOptions, Error, Layout, LoadOptions, Model, ParameterVisitor,
-    PerceptionLM, Prompt, Quantization, convert,
+    PerceptionLM, Precision, Prompt, Quantization, convert,
 };
 use plm_kernels::{Matrix, Nf4, Nf4Rounding, Weights, dynamic_map, expand_row};
 use plm_linear::{Adapter, Weight};
@@ -263,6 +263,7 @@ fn what_is_written_is_what_transformers_would_have_written() {
     let options = ConvertOptions {
         layout: Layout::HuggingFace,
         max_shard_bytes: None,
+        precision: Precision::Auto,
         quantize: Some(Quantization::Nf4),
         merge: Vec::new(),
         progress: None,

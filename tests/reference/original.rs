@@ -42,6 +42,7 @@ fn convert_to(from: &Path, to: &Path, layout: Layout, max_shard_bytes: Option<u6
     let options = ConvertOptions {
         layout,
         max_shard_bytes,
+        precision: Precision::Auto,
         quantize: None,
         merge: Vec::new(),
         progress: None,
@@ -137,6 +138,7 @@ fn what_metas_layout_cannot_say_is_refused_and_leaves_nothing() {
     let options = ConvertOptions {
         layout: Layout::Original,
         max_shard_bytes: None,
+        precision: Precision::Auto,
         quantize: None,
         merge: Vec::new(),
         progress: None,

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use plm::{LoadOptions, MatmulPrecision, PerceptionLM, Precision};
+use plm::burn::tensor::DType;
+use plm::{
+    ConvertOptions, Layout, LoadOptions, MatmulPrecision, PerceptionLM, Precision, Quantization,
+    Weights, convert,
+};
 
 use crate::reference_data::*;
 
@@ -85,6 +89,67 @@ fn high_precision_is_near_the_f32_logits() {
         let cases = Cases::read(&golden.join(format!("cases_{variant}")), &golden);
         let plm = load(&golden.join("models").join(variant));
         check_logits(&plm, &cases, HIGH_TOLERANCE);
+    }
+}
+
+#[test]
+fn a_converted_precision_is_that_of_reading_in_it() {
+    let out = tempfile::tempdir().unwrap();
+    let path = |name: &str| out.path().join(name);
+    let write = |from: &Path, name: &str, layout, precision, quantize| {
+        let options = ConvertOptions {
+            layout,
+            max_shard_bytes: None,
+            precision,
+            quantize,
+            merge: Vec::new(),
+            progress: None,
+        };
+        convert(from, path(name), &options).unwrap()
+    };
+    let (hf, meta) = (Layout::HuggingFace, Layout::Original);
+    let halves = fixtures().join("gigantic");
+    let converted = write(&halves, "bf16", hf, Precision::Bf16, None);
+    let stored = Weights::open(&halves).unwrap();
+    let rounded = Weights::open(path("bf16")).unwrap();
+    assert!(rounded.names().eq(stored.names()));
+    assert_eq!(converted.num_bytes, rounded.num_bytes());
+    for name in stored.names() {
+        assert_eq!(rounded.dtype(name), Some(DType::BF16), "{name}");
+        let [found, expected] = [&rounded, &stored].map(|w| w.read(name, DType::BF16).unwrap());
+        assert!(found.as_bytes() == expected.as_bytes(), "{name}");
+    }
+    let config = std::fs::read_to_string(path("bf16").join("config.json")).unwrap();
+    assert!(config.contains("\"bfloat16\"") && !config.contains("\"float16\""));
+
+    // Blocks are made of the rounded numbers.
+    write(
+        &halves,
+        "at_once",
+        hf,
+        Precision::Bf16,
+        Some(Quantization::Q8),
+    );
+    write(
+        &path("bf16"),
+        "after",
+        hf,
+        Precision::Auto,
+        Some(Quantization::Q8),
+    );
+    let file = |name: &str| std::fs::read(path(name).join("model.safetensors")).unwrap();
+    assert!(file("at_once") == file("after"));
+
+    // Wider and back, with the rows in the other order and back.
+    let original = fixtures().join("original");
+    let wide = write(&original, "wide", hf, Precision::F32, None);
+    let back = write(&path("wide"), "back", meta, Precision::Bf16, None);
+    assert_eq!(wide.num_bytes, 2 * back.num_bytes);
+    let [found, expected] = [path("back"), original].map(|dir| Weights::open(dir).unwrap());
+    for name in expected.names() {
+        assert_eq!(found.dtype(name), Some(DType::BF16), "{name}");
+        let [found, expected] = [&found, &expected].map(|w| w.read(name, DType::BF16).unwrap());
+        assert!(found.as_bytes() == expected.as_bytes(), "{name}");
     }
 }
 

@@ -6,7 +6,7 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use plm::{ConvertOptions, Layout, Quantization, convert, random_checkpoint};
+use plm::{ConvertOptions, Layout, Precision, Quantization, convert, random_checkpoint};
 use plm_kernels::{Level, machine};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -104,6 +104,7 @@ fn in_format(model: &Path, format: BenchFormat, room: &Path) -> Result<PathBuf, 
     let options = ConvertOptions {
         layout: Layout::HuggingFace,
         max_shard_bytes: None,
+        precision: Precision::Auto,
         quantize: Some(quantize),
         merge: Vec::new(),
         progress: Some(progress::of_bytes("rounding")),

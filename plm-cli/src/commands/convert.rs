@@ -1,4 +1,4 @@
-use plm::{ConvertOptions, Converted, Layout, layout_of};
+use plm::{ConvertOptions, Converted, Layout, Precision, layout_of};
 use serde::Serialize;
 
 use crate::args::{ConvertArgs, LayoutName, Quantize};
@@ -25,7 +25,7 @@ pub(crate) fn run(args: ConvertArgs) -> Result<(), Error> {
         Some(LayoutName::Hf) => Layout::HuggingFace,
         Some(LayoutName::Original) => Layout::Original,
         None if args.quantize != Quantize::None => Layout::HuggingFace,
-        None if !args.merge.is_empty() => layout_of(&from),
+        None if !args.merge.is_empty() || args.dtype != Precision::Auto => layout_of(&from),
         None => match layout_of(&from) {
             Layout::HuggingFace => Layout::Original,
             Layout::Original => Layout::HuggingFace,
@@ -37,6 +37,7 @@ pub(crate) fn run(args: ConvertArgs) -> Result<(), Error> {
             Layout::HuggingFace => args.max_shard_size.or(Some(MAX_SHARD_BYTES)),
             Layout::Original => args.max_shard_size,
         },
+        precision: args.dtype,
         quantize: args.quantize.format(),
         merge: args.merge,
         progress: Some(progress::of_bytes("converting")),

@@ -1,6 +1,6 @@
 use std::fs;
 
-use crate::{fixtures, keys, picture, plm, sorted};
+use crate::{fixtures, keys, picture, plm, sorted, tiny_dir};
 
 #[test]
 fn a_checkpoint_is_converted_there_and_back() {
@@ -96,6 +96,24 @@ fn a_rounded_checkpoint_answers_without_a_flag() {
             run.shown()
         );
     }
+}
+
+#[test]
+fn a_precision_is_written_in_the_same_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let convert = |more: &[&str]| {
+        let (model, out) = (tiny_dir(), dir.path().join("out"));
+        let (model, out) = (model.to_str().unwrap(), out.to_str().unwrap());
+        plm(&[&["convert", "--model", model, "--out", out, "--json"], more].concat())
+    };
+    let report = convert(&["--dtype", "f32"]).json();
+    assert_eq!(report["layout"], "hf");
+    let stored = fs::metadata(tiny_dir().join("model.safetensors")).unwrap();
+    let bytes = report["num_bytes"].as_u64().unwrap();
+    // Twice the bytes of the tensors, which the header is not.
+    assert!(bytes > stored.len() && bytes < 2 * stored.len(), "{bytes}");
+    let run = convert(&["--dtype", "f32", "--quantize", "q8"]);
+    assert!(run.wrong_arguments().contains("--dtype"), "{}", run.shown());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use burn::tensor::DType;
 
 use super::arrangement::{Arrangement, RowOrder, gather, resample_positions};
 use super::low_rank::LowRank;
+use super::numbers;
 use super::tensors::{Shard, TensorEntry, float_dtype};
 use crate::Error;
 
@@ -23,6 +24,8 @@ pub(super) struct Chunks<'a> {
     merged: Option<(&'a [Arc<LowRank>], DType)>,
     /// Rows that were read.
     done: usize,
+    /// The numbers' precision in the file, and the one that they are rounded to.
+    cast: Option<[DType; 2]>,
     buffer: Vec<u8>,
     /// All bytes, where they had to be read at once.
     whole: Option<Vec<u8>>,
@@ -42,6 +45,7 @@ impl<'a> Chunks<'a> {
             rows: None,
             merged: None,
             done: 0,
+            cast: None,
             buffer: Vec::new(),
             whole: None,
         };
@@ -56,6 +60,10 @@ impl<'a> Chunks<'a> {
         {
             chunks.merged = Some((&entry.merged, dtype));
             chunks.whole_rows(size * entry.shape[1]);
+        }
+        if let (Some(from), Some(to)) = (float_dtype(entry.dtype), entry.cast.and_then(float_dtype))
+        {
+            chunks.cast = Some([from, to]);
         }
         if let Some(strided) = &entry.strided {
             let span = chunks.read(strided.span)?;
@@ -121,6 +129,9 @@ impl<'a> Chunks<'a> {
         }
         if !merge_first {
             self.merge();
+        }
+        if let Some([from, to]) = self.cast {
+            self.buffer = numbers::from_f32(&numbers::to_f32(&self.buffer, from), to);
         }
         Ok(Some(&self.buffer))
     }

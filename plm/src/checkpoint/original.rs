@@ -230,6 +230,7 @@ fn entry(
     let mut entry = TensorEntry {
         shard,
         dtype: view.dtype,
+        cast: None,
         shape: view.shape.clone(),
         offset: stored.start + start as u64,
         num_bytes,

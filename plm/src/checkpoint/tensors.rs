@@ -38,7 +38,10 @@ pub(super) struct Shard {
 #[derive(Debug, Clone)]
 pub(crate) struct TensorEntry {
     pub(crate) shard: usize,
+    /// The type of the stored numbers.
     pub(crate) dtype: Dtype,
+    /// What floats are rounded to, or widened to, as they are read.
+    pub(crate) cast: Option<Dtype>,
     pub(crate) shape: Vec<usize>,
     pub(crate) offset: u64,
     /// Bytes of the stored numbers.
@@ -63,6 +66,13 @@ pub(crate) struct Strided {
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
+}
+
+impl TensorEntry {
+    /// The type of the numbers as they are read.
+    pub(super) fn read_dtype(&self) -> Dtype {
+        self.cast.unwrap_or(self.dtype)
+    }
 }
 
 impl Weights {
@@ -99,6 +109,16 @@ impl Weights {
     pub(crate) fn merge(&mut self, name: &str, part: LowRank) {
         if let Some(entry) = self.tensors.get_mut(name) {
             entry.merged.push(Arc::new(part));
+        }
+    }
+
+    /// Rounds a tensor of floats to another precision, in which it is read from here on; what is
+    /// merged into it is added before.
+    pub(crate) fn cast(&mut self, name: &str, dtype: Dtype) {
+        if let Some(entry) = self.tensors.get_mut(name)
+            && float_dtype(entry.dtype).is_some()
+        {
+            entry.cast = (dtype != entry.dtype).then_some(dtype);
         }
     }
 
@@ -167,6 +187,7 @@ impl Weights {
             let entry = TensorEntry {
                 shard,
                 dtype: info.dtype,
+                cast: None,
                 shape: info.shape.clone(),
                 offset: header_bytes + start as u64,
                 num_bytes: end - start,
@@ -196,14 +217,14 @@ impl Weights {
 
     /// The precision of a tensor, if there is such a tensor and it is f32, f16 or bf16.
     pub fn dtype(&self, name: &str) -> Option<DType> {
-        float_dtype(self.tensors.get(name)?.dtype)
+        float_dtype(self.tensors.get(name)?.read_dtype())
     }
 
     /// The precision of a tensor as the file names it.
     pub(crate) fn dtype_name(&self, name: &str) -> String {
         self.tensors
             .get(name)
-            .map_or_else(String::new, |entry| format!("{:?}", entry.dtype))
+            .map_or_else(String::new, |entry| format!("{:?}", entry.read_dtype()))
     }
 
     /// The file that a tensor is in, if there is such a tensor.
@@ -236,7 +257,7 @@ impl Weights {
     pub(crate) fn tensor_bytes(&self, name: &str) -> u64 {
         self.tensors.get(name).map_or(0, |entry| {
             let numbers: usize = entry.shape.iter().product();
-            (numbers * (entry.dtype.bitsize() / 8)) as u64
+            (numbers * (entry.read_dtype().bitsize() / 8)) as u64
         })
     }
 
@@ -278,7 +299,7 @@ impl Weights {
         let (Some(a), Some(b)) = (self.tensors.get(a), self.tensors.get(b)) else {
             return Ok(false);
         };
-        if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
+        if (a.read_dtype(), &a.shape) != (b.read_dtype(), &b.shape) {
             return Ok(false);
         }
         let mut a = Chunks::of(&self.shards[a.shard], a)?;
@@ -303,11 +324,12 @@ impl Weights {
         let Some(entry) = self.tensors.get(name) else {
             return Err(Error::MissingTensor { name: name.into() });
         };
-        let dtype =
-            stored_dtype(entry.dtype).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+        let dtype = stored_dtype(entry.read_dtype())
+            .ok_or_else(|| Error::MissingTensor { name: name.into() })?;
         let shard = &self.shards[entry.shard];
         let as_stored = entry.arrangement == Arrangement::AsStored
             && entry.strided.is_none()
+            && entry.cast.is_none()
             && entry.merged.is_empty();
         if share
             && as_stored
@@ -335,7 +357,7 @@ impl Weights {
         };
         let columns = entry.shape.last().copied().unwrap_or(0);
         let mut chunks = Chunks::of(&self.shards[entry.shard], entry)?;
-        chunks.whole_rows(columns * dtype.size());
+        chunks.whole_rows(columns * entry.dtype.bitsize() / 8);
         while let Some(bytes) = chunks.next()? {
             let rows = bytes.len() / (columns * dtype.size()).max(1);
             let take = &mut |weights| take(&Matrix::new(rows, columns, weights));

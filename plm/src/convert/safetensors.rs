@@ -30,19 +30,21 @@ pub const CHECKPOINT_TEXTS: [&str; 10] = [
 ];
 
 /// Writes the files beside the weights: as they are, but that a translated config tells the
-/// weights' precision and tying, and that of a rounded checkpoint who rounded it.
+/// weights' precision and tying, that of a cast checkpoint the new precision, and that of a rounded
+/// one who rounded it.
 pub(super) fn write_texts(
     folder: &NewFolder,
     files: &CheckpointFiles,
     config: &Config,
     weights: &Weights,
     rounding: Rounding,
+    is_cast: bool,
 ) -> Result<(), Error> {
     for name in CHECKPOINT_TEXTS {
         match files.read(name)? {
             Some(text)
                 if name == "config.json"
-                    && (rounding != Rounding::None || is_translated(files)) =>
+                    && (rounding != Rounding::None || is_cast || is_translated(files)) =>
             {
                 let mut json: Value =
                     serde_json::from_slice(&text).map_err(|source| Error::Json {
@@ -61,19 +63,20 @@ pub(super) fn write_texts(
                     Rounding::Nf4 if json.get("quantization_config").is_some() => {}
                     Rounding::Nf4 => json["quantization_config"] = bitsandbytes(),
                 }
-                if !is_translated(files) {
-                    folder.write_json(name, &json)?;
-                    continue;
-                }
                 let dtype = match weights.dtype(EMBEDDING) {
                     Some(DType::F16) => "float16",
                     Some(DType::BF16) => "bfloat16",
                     _ => "float32",
                 };
-                json["torch_dtype"] = json!(dtype);
-                json["text_config"]["torch_dtype"] = json!(dtype);
-                json["vision_config"]["torch_dtype"] = json!(dtype);
-                json["text_config"]["tie_word_embeddings"] = json!(config.text.tie_word_embeddings);
+                if is_translated(files) {
+                    json["torch_dtype"] = json!(dtype);
+                    json["text_config"]["torch_dtype"] = json!(dtype);
+                    json["vision_config"]["torch_dtype"] = json!(dtype);
+                    json["text_config"]["tie_word_embeddings"] =
+                        json!(config.text.tie_word_embeddings);
+                } else if is_cast {
+                    change_precision(&mut json, dtype);
+                }
                 folder.write_json(name, &json)?;
             }
             Some(text) => folder.write_text(name, &text)?,
@@ -81,6 +84,18 @@ pub(super) fn write_texts(
         }
     }
     Ok(())
+}
+
+/// Changes what a config says of the weights' precision, under the older name or the newer one, for
+/// the whole and for its parts.
+fn change_precision(config: &mut Value, dtype: &str) {
+    for part in ["", "/text_config", "/vision_config"] {
+        for key in ["torch_dtype", "dtype"] {
+            if let Some(value) = config.pointer_mut(&format!("{part}/{key}")) {
+                *value = json!(dtype);
+            }
+        }
+    }
 }
 
 /// What transformers wants to know of a checkpoint whose decoder's layers are in NF4.
