@@ -1,3 +1,7 @@
+mod check;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -315,81 +319,6 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks values against their ranges and each other.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] that names the field and the rule.
-    pub fn check(&self) -> Result<(), Error> {
-        let (optim, data) = (&self.optim, &self.data);
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let part = |value: f64| (0.0..1.0).contains(&value);
-        let weights = data.datamix.iter().filter_map(|file| file.weight);
-        let rules = [
-            (self.steps > 0, "steps must be at least 1"),
-            (positive(optim.lr), "optim.lr must be above 0"),
-            (
-                (0.0..=1.0).contains(&optim.lr_min_ratio),
-                "optim.lr_min_ratio must be 0 to 1",
-            ),
-            (
-                optim.betas.iter().all(|&beta| part(beta.into())),
-                "optim.betas must be at least 0 and below 1",
-            ),
-            (
-                positive(optim.epsilon.into()),
-                "optim.epsilon must be above 0",
-            ),
-            (
-                optim.weight_decay.is_finite() && optim.weight_decay >= 0.0,
-                "optim.weight_decay must be at least 0",
-            ),
-            (
-                optim.clip.is_none_or(positive),
-                "optim.clip must be above 0",
-            ),
-            (!data.datamix.is_empty(), "data.datamix must name a file"),
-            (
-                weights.clone().all(positive),
-                "a weight in data.datamix must be above 0",
-            ),
-            (
-                weights.count() == 0 || data.datamix.iter().all(|file| file.weight.is_some()),
-                "all files of data.datamix must have a weight, or none",
-            ),
-            (data.batch_size > 0, "data.batch_size must be at least 1"),
-            (
-                data.grad_acc_steps > 0,
-                "data.grad_acc_steps must be at least 1",
-            ),
-            (data.max_seqlen > 1, "data.max_seqlen must be at least 2"),
-            (
-                data.max_video_frames > 0,
-                "data.max_video_frames must be at least 1",
-            ),
-            (
-                self.checkpoint.every > 0,
-                "checkpoint.every must be at least 1",
-            ),
-            (
-                self.checkpoint.keep > 0,
-                "checkpoint.keep must be at least 1",
-            ),
-            (self.eval.every > 0, "eval.every must be at least 1"),
-            (
-                self.quantize.is_none() || self.train == Part::Lora,
-                "quantize needs train = \"lora\": rounded weights cannot be trained themselves",
-            ),
-        ];
-        if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
-            return Err(Error::Config {
-                what: (*rule).to_owned(),
-            });
-        }
-        self.quantization()?;
-        self.vision_input_type().map(|_| ())
-    }
-
     /// What is trained.
     pub fn trainable(&self) -> Trainable {
         match self.train {
@@ -442,62 +371,6 @@ impl Config {
     pub(crate) fn frame_rule(&self) -> FrameRule {
         FrameRule::Meta {
             max_frames: self.data.max_video_frames,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(text: &str) -> Result<Config, Error> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("run.toml");
-        fs::write(&path, text).unwrap();
-        Config::from_file(path)
-    }
-
-    const LEAST: &str = r#"
-        model = "m"
-        dump_dir = "d"
-        steps = 3
-        optim = { lr = 1e-3 }
-        [data]
-        datamix = [{ path = "a.jsonl" }]
-    "#;
-
-    #[test]
-    fn little_must_be_said() {
-        let config = config(LEAST).unwrap();
-        assert_eq!(config.trainable(), Trainable::FrozenVision);
-        assert!(config.model.ends_with("m") && config.model.is_absolute());
-        assert!(config.data.datamix[0].path.is_absolute());
-        assert_eq!(config.optim.betas, [0.9, 0.999]);
-    }
-
-    #[test]
-    fn wrong_fields_and_values_are_named() {
-        for (line, part) in [
-            ("step = 3", "unknown field `step`"),
-            ("optim.lr = 0.0", "duplicate key"),
-            ("max_seqlen = 1", "data.max_seqlen must be at least 2"),
-            ("batch_size = 0", "data.batch_size must be at least 1"),
-            ("vision_input_type = \"grid\"", "data.vision_input_type"),
-            ("quantize = \"nf4\"", "quantize needs train = \"lora\""),
-            (
-                "quantize = \"q5\"\ntrain = \"lora\"",
-                "`q5` is none of q8, q4, nf4",
-            ),
-        ] {
-            let first = ["step", "optim", "quantize"];
-            let text = match first.iter().any(|field| line.starts_with(field)) {
-                true => format!("{line}\n{LEAST}"),
-                false => format!("{LEAST}\n{line}"),
-            };
-            let error = config(&text).unwrap_err();
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            let message = format!("{error} {}", source.unwrap_or_default());
-            assert!(message.contains(part), "{message}");
         }
     }
 }

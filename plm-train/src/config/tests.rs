@@ -1,0 +1,52 @@
+use super::*;
+
+fn config(text: &str) -> Result<Config, Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.toml");
+    fs::write(&path, text).unwrap();
+    Config::from_file(path)
+}
+
+const LEAST: &str = r#"
+    model = "m"
+    dump_dir = "d"
+    steps = 3
+    optim = { lr = 1e-3 }
+    [data]
+    datamix = [{ path = "a.jsonl" }]
+"#;
+
+#[test]
+fn little_must_be_said() {
+    let config = config(LEAST).unwrap();
+    assert_eq!(config.trainable(), Trainable::FrozenVision);
+    assert!(config.model.ends_with("m") && config.model.is_absolute());
+    assert!(config.data.datamix[0].path.is_absolute());
+    assert_eq!(config.optim.betas, [0.9, 0.999]);
+}
+
+#[test]
+fn wrong_fields_and_values_are_named() {
+    for (line, part) in [
+        ("step = 3", "unknown field `step`"),
+        ("optim.lr = 0.0", "duplicate key"),
+        ("max_seqlen = 1", "data.max_seqlen must be at least 2"),
+        ("batch_size = 0", "data.batch_size must be at least 1"),
+        ("vision_input_type = \"grid\"", "data.vision_input_type"),
+        ("quantize = \"nf4\"", "quantize needs train = \"lora\""),
+        (
+            "quantize = \"q5\"\ntrain = \"lora\"",
+            "`q5` is none of q8, q4, nf4",
+        ),
+    ] {
+        let first = ["step", "optim", "quantize"];
+        let text = match first.iter().any(|field| line.starts_with(field)) {
+            true => format!("{line}\n{LEAST}"),
+            false => format!("{LEAST}\n{line}"),
+        };
+        let error = config(&text).unwrap_err();
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        let message = format!("{error} {}", source.unwrap_or_default());
+        assert!(message.contains(part), "{message}");
+    }
+}
