@@ -9,10 +9,12 @@ use plm::{
 use plm_processor::MAX_NUM_TILES;
 
 mod bench;
+mod plot;
 mod regions;
 mod values;
 
 pub(crate) use bench::{BenchArgs, BenchFormat};
+pub(crate) use plot::PlotArgs;
 pub(crate) use regions::{CaptionRegionArgs, DenseCaptionArgs, GroundArgs, LocateArgs, MarkArgs};
 use values::{byte_count, frame_rate, seconds};
 
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Fine-tune a model, or adapters to it, as a TOML file says.
     Train(TrainArgs),
+    /// Draw the curve of the losses of one or several runs into a PNG.
+    Plot(PlotArgs),
     /// Count how often a model answers as a file of questions says.
     Eval(EvalArgs),
     /// Fetch a checkpoint from a hub into the cache and print its folder.

@@ -14,6 +14,7 @@ mod eval;
 mod generate;
 mod ground;
 mod locate;
+mod plot;
 mod preprocess;
 mod score;
 mod tokenize;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Command) -> Result<(), Error> {
         Command::Bench(args) => bench::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Train(args) => train::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Eval(args) => eval::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),

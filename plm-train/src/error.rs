@@ -32,6 +32,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A file that should hold what happened in a run has no step of training.
+    #[error("{}: holds no step of training; give the metrics.jsonl of a run", path.display())]
+    NoSteps {
+        /// The file.
+        path: PathBuf,
+    },
     /// A config is no TOML, or has a field that there is not, or lacks one.
     #[error("{}: not the expected TOML", path.display())]
     Toml {

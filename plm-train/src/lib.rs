@@ -9,7 +9,7 @@
 //!
 //! [`fine_tune`] is a whole run, as a [`Config`] says it: samples in Meta's JSONL are read in the
 //! background, checkpoints are written and resumed, the model is evaluated. It begins with a
-//! checkpoint's weights, or with random ones. [`exact_match`] counts how often a model answers as a
+//! checkpoint's weights, or with random ones. [`plot_metrics`] draws the curve of its losses. [`exact_match`] counts how often a model answers as a
 //! file of the same kind says.
 //!
 //! ```
@@ -41,7 +41,9 @@ mod exact_match;
 mod gradients;
 mod lora;
 mod loss;
+mod metrics;
 mod order;
+mod plot;
 mod rows;
 mod run;
 mod sample;
@@ -56,6 +58,7 @@ pub use evaluation::Evaluation;
 pub use exact_match::{Answered, ExactMatch, ExactMatchOptions, Tally, exact_match};
 pub use lora::{LoraConfig, TargetModules};
 pub use loss::loss;
+pub use plot::plot_metrics;
 pub use run::{Event, Flow, Outcome, fine_tune};
 pub use sample::Sample;
 pub use save::{save_adapter, save_model};

@@ -1,20 +1,18 @@
 //! A whole run of fine-tuning.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plm::{AdapterSource, LoadOptions, Model, PerceptionLM, Precision};
-use serde::Serialize;
 
 use crate::checkpoint::{self, State};
 use crate::config::{Config, Init, Part};
 use crate::data::{self, Reader};
 use crate::evaluation::evaluate;
+use crate::metrics::Metrics;
 use crate::rows::RowFile;
-use crate::{Error, Evaluation, RowError, Sample, StepReport, Trainer, prepare};
+use crate::{Error, Evaluation, RowError, Sample, StepReport, Trainer, plot_metrics, prepare};
 
 /// What happens in a run.
 #[derive(Debug)]
@@ -29,6 +27,8 @@ pub enum Event<'a> {
     Evaluated(&'a Evaluation),
     /// A checkpoint was written.
     Saved(&'a Path),
+    /// The curve of the losses could not be drawn; the run is as good as with it.
+    NotDrawn(&'a Error),
 }
 
 /// Whether a run goes on.
@@ -56,7 +56,7 @@ pub struct Outcome {
 /// checkpoint in `dump_dir` on. `observe` is told what happens, and says whether to go on.
 ///
 /// A run that was stopped and resumed equals one that was not. In `dump_dir` it leaves
-/// checkpoints, `metrics.jsonl`, and `final`.
+/// checkpoints, `metrics.jsonl`, its curve in `loss.png`, and `final`.
 ///
 /// # Errors
 ///
@@ -121,7 +121,7 @@ pub fn fine_tune(
         Some(path) => Some(RowFile::open(path, None)?),
         None => None,
     };
-    let mut metrics = Metrics::open(config)?;
+    let mut metrics = Metrics::open(&config.dump_dir)?;
     let samples = data::read(reader.clone(), state.drawn)?;
     let mut state = state;
     let mut evaluation = None;
@@ -166,6 +166,7 @@ pub fn fine_tune(
             let dir = checkpoint::save(trainer.model(), trainer.optimizer(), &state)?;
             observe(Event::Saved(&dir));
             if flow == Flow::Stop && !last {
+                draw(&metrics, &mut observe);
                 return Ok(Outcome {
                     step: state.step,
                     dir,
@@ -179,11 +180,20 @@ pub fn fine_tune(
     if !dir.exists() {
         checkpoint::export(trainer.model(), config, &dir)?;
     }
+    draw(&metrics, &mut observe);
     Ok(Outcome {
         step: state.step,
         dir,
         evaluation,
     })
+}
+
+/// Draws the curve of all steps that the run made so far.
+fn draw(metrics: &Metrics, observe: &mut impl FnMut(Event<'_>) -> Flow) {
+    let out = metrics.path.with_file_name("loss.png");
+    if let Err(error) = plot_metrics(&[&metrics.path], out) {
+        observe(Event::NotDrawn(&error));
+    }
 }
 
 /// The model that a run begins with, or goes on with after a checkpoint.
@@ -235,36 +245,4 @@ fn same(config: &Config, begun: &Config) -> Result<(), Error> {
                may change"
             .into(),
     })
-}
-
-/// What happened, one JSON object a line.
-struct Metrics {
-    path: PathBuf,
-    file: File,
-}
-
-impl Metrics {
-    fn open(config: &Config) -> Result<Self, Error> {
-        let path = config.dump_dir.join("metrics.jsonl");
-        let open = || {
-            fs::create_dir_all(&config.dump_dir)?;
-            OpenOptions::new().create(true).append(true).open(&path)
-        };
-        match open() {
-            Ok(file) => Ok(Self { path, file }),
-            Err(source) => Err(Error::Write { path, source }),
-        }
-    }
-
-    fn write(&mut self, what: &impl Serialize) -> Result<(), Error> {
-        let mut write = || {
-            let mut line = serde_json::to_vec(what)?;
-            line.push(b'\n');
-            self.file.write_all(&line)
-        };
-        write().map_err(|source| Error::Write {
-            path: self.path.clone(),
-            source,
-        })
-    }
 }

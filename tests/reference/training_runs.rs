@@ -148,3 +148,29 @@ fn boxes_videos_and_several_pictures_are_read() {
         }
     }
 }
+
+#[test]
+fn a_curve_that_cannot_be_drawn_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = run_config(dir.path(), &fixtures().join("gigantic"), Part::Lora);
+    let curve = dir.path().join("run/loss.png");
+    let stopped = fine_tune(&config, false, |event| match event {
+        Event::Step(report, ..) if report.step == 1 => Flow::Stop,
+        _ => Flow::Continue,
+    });
+    assert_eq!(stopped.unwrap().step, 2);
+    assert!(fs::read(&curve).unwrap().starts_with(b"\x89PNG"));
+    // Something else has its name.
+    fs::remove_file(&curve).unwrap();
+    fs::create_dir(&curve).unwrap();
+    let mut told = None;
+    let outcome = fine_tune(&config, true, |event| {
+        if let Event::NotDrawn(error) = event {
+            told = Some(error.to_string());
+        }
+        Flow::Continue
+    });
+    assert!(outcome.unwrap().dir.ends_with("final"));
+    let told = told.unwrap();
+    assert!(told.contains("loss.png: cannot be written"), "{told}");
+}

@@ -6,7 +6,7 @@ use plm_train::{Config, Event, Flow, StepReport, fine_tune};
 use serde::Serialize;
 
 use crate::args::TrainArgs;
-use crate::error::Error;
+use crate::error::{Error, one_line};
 use crate::{output, progress, threads};
 
 /// Time between two lines about steps, where no bar can be shown.
@@ -59,6 +59,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
                     say(&format!("  {question}\n    {answer}\n    ({expected})"));
                 }
             }
+            Event::NotDrawn(error) => say(&format!("no curve of the losses: {}", one_line(error))),
             Event::Saved(dir) => say(&format!("saved {}", dir.display())),
         }
         match interrupted.load(Ordering::Relaxed) {

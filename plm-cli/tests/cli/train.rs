@@ -42,6 +42,7 @@ fn an_adapter_is_trained_saved_and_used() {
     assert!(Path::new(out).join("adapter_model.safetensors").is_file());
     let metrics = fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().count(), 5);
+    assert!(dir.path().join("run/loss.png").is_file());
 
     let answer = |args: &[&str]| {
         let args = [&["generate", "--prompt", "Hello", "--json"], args].concat();
@@ -108,4 +109,22 @@ fn a_wrong_config_is_named() {
             .error()
             .contains("nowhere.toml")
     );
+}
+
+#[test]
+fn the_losses_of_several_runs_are_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["first.jsonl", "second.jsonl"].map(|name| {
+        let path = dir.path().join(name);
+        fs::write(&path, "{\"step\":0,\"loss\":2.5,\"num_labels\":3}\n").unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let out = dir.path().join("loss.png");
+    let out = out.to_str().unwrap();
+    let run = plm(&["plot", &files[0], &files[1], "--out", out]);
+    assert_eq!(run.ok().trim_end(), out);
+    assert!(fs::read(out).unwrap().starts_with(b"\x89PNG"));
+    fs::write(&files[1], "no metrics").unwrap();
+    let run = plm(&["plot", &files[0], &files[1], "--out", out]);
+    assert!(run.error().contains("second.jsonl: holds no step"));
 }
