@@ -21,6 +21,9 @@ const OPTIMIZER: &str = "optimizer.bpk";
 pub(crate) struct State {
     /// Steps that were made.
     pub(crate) step: usize,
+    /// Steps of the whole run; checkpoints of older versions do not say it.
+    #[serde(default)]
+    pub(crate) steps: Option<usize>,
     /// Samples that were drawn.
     pub(crate) drawn: u64,
     /// The run's config.

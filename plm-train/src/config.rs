@@ -16,7 +16,7 @@ use crate::{Error, LoraConfig, Schedule, Trainable, TrainerConfig};
 /// ```toml
 /// model = "Perception-LM-1B"        # paths are relative to this file
 /// dump_dir = "runs/shapes"
-/// steps = 300
+/// steps = 300                       # or epochs = 2
 /// train = "lora"                    # or all, frozen_vision, projector, frozen_decoder
 ///
 /// [lora]
@@ -44,8 +44,13 @@ pub struct Config {
     pub init: Init,
     /// Folder that checkpoints and metrics are written to.
     pub dump_dir: PathBuf,
-    /// Steps of the run.
-    pub steps: usize,
+    /// Steps of the run; or `epochs`.
+    #[serde(default)]
+    pub steps: Option<usize>,
+    /// In place of `steps`: so many times as many samples are drawn as the files of `datamix` have
+    /// together.
+    #[serde(default)]
+    pub epochs: Option<f64>,
     /// Of new adapters, dropout and the order of samples.
     #[serde(default = "seed")]
     pub seed: u64,
@@ -330,7 +335,19 @@ impl Config {
         }
     }
 
-    pub(crate) fn trainer(&self) -> TrainerConfig {
+    /// Steps of the run, of whose files have so many samples.
+    pub(crate) fn num_steps(&self, num_samples: usize) -> usize {
+        let a_step = self.data.batch_size * self.data.grad_acc_steps;
+        match (self.steps, self.epochs) {
+            (Some(steps), _) => steps,
+            (None, epochs) => {
+                let drawn = epochs.unwrap_or(1.0) * num_samples as f64;
+                (drawn.round() as usize).div_ceil(a_step).max(1)
+            }
+        }
+    }
+
+    pub(crate) fn trainer(&self, steps: usize) -> TrainerConfig {
         let optim = &self.optim;
         let min_ratio = optim.lr_min_ratio;
         TrainerConfig {
@@ -341,7 +358,7 @@ impl Config {
                 Scheduler::Cosine => Schedule::Cosine { min_ratio },
             },
             warmup_steps: optim.warmup,
-            steps: self.steps,
+            steps,
             betas: optim.betas,
             epsilon: optim.epsilon,
             weight_decay: optim.weight_decay,

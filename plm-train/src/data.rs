@@ -7,7 +7,7 @@ use std::thread;
 use plm::{EncodeOptions, Processor};
 use rayon::prelude::*;
 
-use crate::config::{BadSamples, Config, Labels};
+use crate::config::{BadSamples, Config, Data, Labels};
 use crate::order::Order;
 use crate::rows::{RowFile, explain};
 use crate::{Error, RowError, Sample};
@@ -69,14 +69,20 @@ impl Reader {
     }
 }
 
+/// The files that samples are drawn from.
+pub(crate) fn open(data: &Data) -> Result<Vec<RowFile>, Error> {
+    let files = data.datamix.iter();
+    let files = files.map(|file| RowFile::open(&file.path, file.root_dir.as_deref()));
+    files.collect()
+}
+
 /// Begins to read samples in the background, from the place on where `drawn` were drawn.
-pub(crate) fn read(reader: Reader, drawn: u64) -> Result<Receiver<Result<Step, RowError>>, Error> {
+pub(crate) fn read(
+    reader: Reader,
+    files: Vec<RowFile>,
+    drawn: u64,
+) -> Receiver<Result<Step, RowError>> {
     let data = &reader.config.data;
-    let files = data
-        .datamix
-        .iter()
-        .map(|file| RowFile::open(&file.path, file.root_dir.as_deref()));
-    let files: Vec<RowFile> = files.collect::<Result<_, _>>()?;
     let lens: Vec<usize> = files.iter().map(RowFile::len).collect();
     let weights = data.datamix.iter().zip(&lens);
     let weights: Vec<f64> = weights
@@ -98,7 +104,7 @@ pub(crate) fn read(reader: Reader, drawn: u64) -> Result<Receiver<Result<Step, R
             }
         }
     });
-    Ok(receiver)
+    receiver
 }
 
 /// Reads the samples of a step, all at once.

@@ -45,6 +45,8 @@ pub enum Flow {
 pub struct Outcome {
     /// Steps that were made.
     pub step: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
     /// What training made, in Hugging Face's or PEFT's layout: `final` in the run's folder, or the
     /// checkpoint that the run was stopped with.
     pub dir: PathBuf,
@@ -79,6 +81,8 @@ pub fn fine_tune(
             ),
         });
     }
+    let files = data::open(&config.data)?;
+    let steps = config.num_steps(files.iter().map(RowFile::len).sum());
     let newest = checkpoint::list(&config.dump_dir)?.pop();
     let state = match (&newest, resume) {
         (Some(_), false) => {
@@ -92,10 +96,20 @@ pub fn fine_tune(
         (Some((_, dir)), true) => {
             let state = checkpoint::read(dir)?;
             same(config, &state.config)?;
+            if state.steps.is_some_and(|begun| begun != steps) {
+                return Err(Error::Config {
+                    what: format!(
+                        "epochs of the samples in data.datamix are {steps} steps now, and were {} \
+                         when the run began",
+                        state.steps.unwrap_or_default()
+                    ),
+                });
+            }
             state
         }
         (None, _) => State {
             step: 0,
+            steps: Some(steps),
             drawn: 0,
             config: config.clone(),
         },
@@ -111,7 +125,7 @@ pub fn fine_tune(
     if config.freeze_patch_embed {
         model.vision_tower.patch_embed = patch_embed;
     }
-    let mut trainer = Trainer::new(model, config.trainer());
+    let mut trainer = Trainer::new(model, config.trainer(steps));
     if let Some(dir) = &resumed {
         trainer.resume(state.step, |optimizer| {
             checkpoint::read_optimizer(optimizer, dir)
@@ -122,11 +136,11 @@ pub fn fine_tune(
         None => None,
     };
     let mut metrics = Metrics::open(&config.dump_dir)?;
-    let samples = data::read(reader.clone(), state.drawn)?;
+    let samples = data::read(reader.clone(), files, state.drawn);
     let mut state = state;
     let mut evaluation = None;
     let begin = (Instant::now(), state.step);
-    while state.step < config.steps {
+    while state.step < steps {
         // The sender ends with an error alone.
         let step = samples.recv().map_err(|_| Error::NothingToLearn)??;
         let mut flow = Flow::Continue;
@@ -147,11 +161,11 @@ pub fn fine_tune(
         state.step += 1;
         state.drawn = step.drawn;
         let a_step = begin.0.elapsed() / (state.step - begin.1) as u32;
-        let left = a_step * (config.steps - state.step) as u32;
-        if observe(Event::Step(&report, config.steps, left)) == Flow::Stop {
+        let left = a_step * (steps - state.step) as u32;
+        if observe(Event::Step(&report, steps, left)) == Flow::Stop {
             flow = Flow::Stop;
         }
-        let last = state.step == config.steps;
+        let last = state.step == steps;
         if let Some(file) = &validation
             && (state.step.is_multiple_of(config.eval.every) || last)
         {
@@ -169,6 +183,7 @@ pub fn fine_tune(
                 draw(&metrics, &mut observe);
                 return Ok(Outcome {
                     step: state.step,
+                    steps,
                     dir,
                     evaluation,
                 });
@@ -183,6 +198,7 @@ pub fn fine_tune(
     draw(&metrics, &mut observe);
     Ok(Outcome {
         step: state.step,
+        steps,
         dir,
         evaluation,
     })

@@ -241,7 +241,7 @@ fn a_run_trains_adapters_beside_nf4() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = run_config(dir.path(), &fixtures().join("gigantic"), Part::Lora);
     config.quantize = Some("nf4".into());
-    config.steps = 3;
+    config.steps = Some(3);
     let outcome = fine_tune(&config, false, |_| Flow::Continue).unwrap();
     let lines = fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
     let loss = |lines: &str| {

@@ -133,7 +133,7 @@ fn boxes_videos_and_several_pictures_are_read() {
         ),
     ] {
         fs::write(dir.path().join("train.jsonl"), row.to_string()).unwrap();
-        config.steps = 1;
+        config.steps = Some(1);
         let _ = fs::remove_dir_all(dir.path().join("run"));
         match (fine_tune(&config, false, |_| Flow::Continue), refused) {
             (Ok(outcome), None) => assert_eq!(outcome.step, 1),
@@ -173,4 +173,26 @@ fn a_curve_that_cannot_be_drawn_does_no_harm() {
     assert!(outcome.unwrap().dir.ends_with("final"));
     let told = told.unwrap();
     assert!(told.contains("loss.png: cannot be written"), "{told}");
+}
+
+#[test]
+fn epochs_become_steps_and_files_must_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = run_config(dir.path(), &fixtures().join("gigantic"), Part::Lora);
+    (config.steps, config.epochs) = (None, Some(2.0));
+    // Two of three samples a step.
+    let stopped = fine_tune(&config, false, |event| match event {
+        Event::Step(..) => Flow::Stop,
+        _ => Flow::Continue,
+    });
+    let stopped = stopped.unwrap();
+    assert_eq!((stopped.step, stopped.steps), (1, 3));
+    let path = dir.path().join("train.jsonl");
+    let rows = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{rows}\n{rows}")).unwrap();
+    let error = fine_tune(&config, true, |_| Flow::Continue).unwrap_err();
+    assert!(error.to_string().contains("are 6 steps now, and were 3"));
+    fs::write(&path, rows).unwrap();
+    let outcome = fine_tune(&config, true, |_| Flow::Continue).unwrap();
+    assert_eq!((outcome.step, outcome.steps), (3, 3));
 }

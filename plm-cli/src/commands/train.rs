@@ -30,7 +30,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
     // Without it, an interrupt ends the run at once, and the last checkpoint is there.
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
 
-    let bar = progress::count("training", config.steps);
+    let bar = progress::count("training", config.steps.unwrap_or(0));
     let say = |text: &str| bar.suspend(|| output::note(text));
     let (mut said, mut loss) = (None::<Instant>, None);
     let outcome = fine_tune(&config, args.resume, |event| {
@@ -38,6 +38,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
             Event::Step(report, steps, left) => {
                 loss = Some(report.loss);
                 let line = about(report, steps, left);
+                bar.set_length(steps as u64);
                 bar.set_position(report.step as u64 + 1);
                 bar.set_message(line.clone());
                 let last = report.step + 1 == steps;
@@ -68,7 +69,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
         }
     })?;
     bar.finish_and_clear();
-    let finished = outcome.step == config.steps;
+    let finished = outcome.step == outcome.steps;
     let report = TrainReport {
         steps: outcome.step,
         finished,

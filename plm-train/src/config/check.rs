@@ -13,7 +13,12 @@ impl Config {
         let part = |value: f64| (0.0..1.0).contains(&value);
         let weights = data.datamix.iter().filter_map(|file| file.weight);
         let rules = [
-            (self.steps > 0, "steps must be at least 1"),
+            (
+                self.steps.is_some() != self.epochs.is_some(),
+                "either steps or epochs must be given, and not both",
+            ),
+            (self.steps != Some(0), "steps must be at least 1"),
+            (self.epochs.is_none_or(positive), "epochs must be above 0"),
             (positive(optim.lr), "optim.lr must be above 0"),
             (
                 (0.0..=1.0).contains(&optim.lr_min_ratio),

@@ -30,6 +30,10 @@ fn wrong_fields_and_values_are_named() {
     for (line, part) in [
         ("step = 3", "unknown field `step`"),
         ("optim.lr = 0.0", "duplicate key"),
+        (
+            "epochs = 2.0",
+            "either steps or epochs must be given, and not both",
+        ),
         ("max_seqlen = 1", "data.max_seqlen must be at least 2"),
         ("batch_size = 0", "data.batch_size must be at least 1"),
         ("vision_input_type = \"grid\"", "data.vision_input_type"),
@@ -39,7 +43,7 @@ fn wrong_fields_and_values_are_named() {
             "`q5` is none of q8, q4, nf4",
         ),
     ] {
-        let first = ["step", "optim", "quantize"];
+        let first = ["step", "epochs", "optim", "quantize"];
         let text = match first.iter().any(|field| line.starts_with(field)) {
             true => format!("{line}\n{LEAST}"),
             false => format!("{LEAST}\n{line}"),
@@ -48,5 +52,25 @@ fn wrong_fields_and_values_are_named() {
         let source = std::error::Error::source(&error).map(ToString::to_string);
         let message = format!("{error} {}", source.unwrap_or_default());
         assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn steps_follow_from_epochs() {
+    for (epochs, steps) in [("1", 3), ("2.5", 7), ("0.01", 1), ("1.4", 4)] {
+        let text = LEAST.replace("steps = 3", &format!("epochs = {epochs}"));
+        let config = config(&format!("{text}\nbatch_size = 2\ngrad_acc_steps = 2")).unwrap();
+        // Ten samples, four a step.
+        assert_eq!(config.num_steps(10), steps, "{epochs}");
+    }
+    assert_eq!(config(LEAST).unwrap().num_steps(10), 3);
+    for (line, part) in [
+        ("", "either steps or epochs must be given"),
+        ("epochs = 0", "epochs must be above 0"),
+        ("epochs = inf", "epochs must be above 0"),
+        ("steps = 0", "steps must be at least 1"),
+    ] {
+        let error = config(&LEAST.replace("steps = 3", line)).unwrap_err();
+        assert!(error.to_string().contains(part), "{line}: {error}");
     }
 }
