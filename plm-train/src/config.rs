@@ -62,6 +62,10 @@ pub struct Config {
     /// a few steps make it blind to all but brightness (Chen, Xie and He, 2021, section 4).
     #[serde(default)]
     pub freeze_patch_embed: bool,
+    /// How often a tile goes past a branch of the vision tower's last block (stochastic depth); in
+    /// blocks before it less, in a line. The tower must be trained.
+    #[serde(default)]
+    pub drop_path: f64,
     /// Adapters, where `train` is `lora`.
     #[serde(default)]
     pub lora: LoraConfig,

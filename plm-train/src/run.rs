@@ -115,7 +115,8 @@ pub fn fine_tune(
         },
     };
     let resumed = newest.map(|(_, dir)| dir);
-    let model = initial(config, resumed.as_deref())?;
+    let mut model = initial(config, resumed.as_deref())?;
+    model.vision_tower = model.vision_tower.with_drop_path(config.drop_path);
     let reader = Reader {
         processor: Arc::new(plm::Checkpoint::from_dir(&config.model)?.processor),
         config: config.clone(),

@@ -3,6 +3,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use plm_linear::residual;
 
+use crate::drop_path::drop_path;
 use crate::{Attention, LayerNorm, Mlp, PerceptionEncoderConfig, Rope2d};
 
 /// Initial value of the layer scales, as in the released models.
@@ -24,6 +25,8 @@ pub struct Block {
     pub gamma_1: Option<Param<Tensor<1>>>,
     /// Scale of the MLP branch, `[width]`.
     pub gamma_2: Option<Param<Tensor<1>>>,
+    /// How often a tile goes past a branch in training.
+    pub(crate) drop_path: f64,
 }
 
 impl Block {
@@ -43,6 +46,7 @@ impl Block {
             mlp: Mlp::init(config, device),
             gamma_1: gamma(),
             gamma_2: gamma(),
+            drop_path: 0.0,
         }
     }
 
@@ -53,8 +57,10 @@ impl Block {
     /// - `x` and result: `[tiles, tokens, width]`
     pub fn forward(&self, x: Tensor<3>, rope: &Rope2d) -> Tensor<3> {
         let branch = self.attn.forward(self.norm1.forward(x.clone()), rope);
+        let branch = drop_path(branch, self.drop_path);
         let x = residual(x, branch, self.gamma_1.as_ref().map(Param::val));
         let branch = self.mlp.forward(self.norm2.forward(x.clone()));
+        let branch = drop_path(branch, self.drop_path);
         residual(x, branch, self.gamma_2.as_ref().map(Param::val))
     }
 }

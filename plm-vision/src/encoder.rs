@@ -58,6 +58,22 @@ impl PerceptionEncoderConfig {
 }
 
 impl PerceptionEncoder {
+    /// The same with stochastic depth in training: tiles go past residual branches, never in the first
+    /// block, and with probability `rate` in the last; between them it grows in a line, as in timm.
+    ///
+    /// # Panics
+    ///
+    /// If `rate` is not at least 0 and below 1.
+    #[must_use]
+    pub fn with_drop_path(mut self, rate: f64) -> Self {
+        assert!((0.0..1.0).contains(&rate), "a rate of {rate}");
+        let last = self.blocks.len().saturating_sub(1).max(1) as f64;
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            block.drop_path = rate * i as f64 / last;
+        }
+        self
+    }
+
     /// Features of the patches of each tile, without the cls token.
     ///
     /// # Shapes
@@ -129,19 +145,56 @@ impl PerceptionEncoder {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Distribution;
+
     use super::*;
+
+    fn small(depth: usize, device: &Device) -> PerceptionEncoder {
+        let config = PerceptionEncoderConfig {
+            image_size: 28,
+            width: 16,
+            depth,
+            heads: 2,
+            ..PerceptionEncoderConfig::architecture("vit_pe_lang_gigantic_patch14_448").unwrap()
+        };
+        config.init(device).unwrap()
+    }
+
+    #[test]
+    fn the_rate_of_drop_path_grows_with_depth() {
+        let encoder = small(5, &Device::flex()).with_drop_path(0.2);
+        let rates: Vec<f64> = encoder.blocks.iter().map(|block| block.drop_path).collect();
+        assert_eq!(rates, [0.0, 0.05, 0.1, 0.2 * 3.0 / 4.0, 0.2]);
+    }
+
+    #[test]
+    fn tiles_go_past_branches_in_training_alone() {
+        let device = Device::flex();
+        let plain = small(2, &device);
+        let dropping = plain.clone().with_drop_path(0.5);
+        let tiles = Tensor::random([40, 3, 28, 28], Distribution::Default, &device);
+        let run = |encoder: &PerceptionEncoder| {
+            let features = encoder.forward(tiles.clone()).unwrap().into_data();
+            features.try_to_vec::<f32>().unwrap()
+        };
+        let expected = run(&plain);
+        assert_eq!(run(&dropping), expected);
+        let found = run(&dropping.train());
+        let per_tile = expected.len() / 40;
+        let tiles = expected.chunks(per_tile).zip(found.chunks(per_tile));
+        let same = |(a, b): &(&[f32], &[f32])| a.iter().zip(*b).all(|(a, b)| (a - b).abs() < 1e-5);
+        // Branches of the second block are scaled even where they are not left out.
+        assert_eq!(tiles.filter(same).count(), 0);
+        let trained = run(&plain.train());
+        for (a, b) in trained.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+    }
 
     #[test]
     fn tiles_of_another_size_are_refused() {
         let device = Device::flex();
-        let config = PerceptionEncoderConfig {
-            image_size: 28,
-            width: 16,
-            depth: 1,
-            heads: 2,
-            ..PerceptionEncoderConfig::architecture("vit_pe_lang_gigantic_patch14_448").unwrap()
-        };
-        let encoder = config.init(&device).unwrap();
+        let encoder = small(1, &device);
         let error = encoder
             .forward(Tensor::zeros([1, 3, 42, 28], &device))
             .unwrap_err();

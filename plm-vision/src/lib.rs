@@ -26,6 +26,7 @@
 mod attention;
 mod block;
 mod config;
+mod drop_path;
 mod encoder;
 mod norm;
 mod patch_embed;

@@ -19,6 +19,14 @@ impl Config {
             ),
             (self.steps != Some(0), "steps must be at least 1"),
             (self.epochs.is_none_or(positive), "epochs must be above 0"),
+            (
+                part(self.drop_path),
+                "drop_path must be at least 0 and below 1",
+            ),
+            (
+                self.drop_path == 0.0 || matches!(self.train, Part::All | Part::FrozenDecoder),
+                "drop_path needs a vision tower that is trained: train = \"all\" or \"frozen_decoder\"",
+            ),
             (positive(optim.lr), "optim.lr must be above 0"),
             (
                 (0.0..=1.0).contains(&optim.lr_min_ratio),

@@ -34,6 +34,14 @@ fn wrong_fields_and_values_are_named() {
             "epochs = 2.0",
             "either steps or epochs must be given, and not both",
         ),
+        (
+            "drop_path = 1.0",
+            "drop_path must be at least 0 and below 1",
+        ),
+        (
+            "drop_path = 0.1",
+            "drop_path needs a vision tower that is trained",
+        ),
         ("max_seqlen = 1", "data.max_seqlen must be at least 2"),
         ("batch_size = 0", "data.batch_size must be at least 1"),
         ("vision_input_type = \"grid\"", "data.vision_input_type"),
@@ -43,7 +51,7 @@ fn wrong_fields_and_values_are_named() {
             "`q5` is none of q8, q4, nf4",
         ),
     ] {
-        let first = ["step", "epochs", "optim", "quantize"];
+        let first = ["step", "epochs", "drop_path", "optim", "quantize"];
         let text = match first.iter().any(|field| line.starts_with(field)) {
             true => format!("{line}\n{LEAST}"),
             false => format!("{LEAST}\n{line}"),
