@@ -16,7 +16,7 @@ const SIZE: (u32, u32) = (1000, 600);
 /// The name under which the font is known to plotters.
 const FONT: &str = "plm-train";
 
-/// A run has about so many spans over which its losses are smoothed.
+/// A run has about so many spans of which its losses are averaged.
 const SPANS: usize = 40;
 
 const TRAINING: RGBColor = RGBColor(31, 88, 160);
@@ -100,7 +100,9 @@ fn draw(
         .y_desc("loss (mean cross-entropy of a token)")
         .x_labels(10)
         .y_labels(10)
-        .max_light_lines(0)
+        // Lines between those with numbers: none. With 0, plotters 0.3.7 looks for an end forever.
+        .max_light_lines(1)
+        .bold_line_style(BLACK.mix(0.12))
         .label_style((FONT, 14))
         .axis_desc_style((FONT, 15))
         .draw()?;
@@ -154,18 +156,18 @@ fn draw(
     root.present()
 }
 
-/// A moving average with weights that fall exponentially, without a pull towards nought at its
-/// beginning.
-fn smooth(losses: impl ExactSizeIterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
-    let keep = 1.0 - 1.0 / (losses.len() / SPANS).max(1) as f64;
-    let (mut sum, mut weight) = (0.0, 0.0);
-    losses
-        .map(|(step, loss)| {
-            sum = keep * sum + loss;
-            weight = keep * weight + 1.0;
-            (step, sum / weight)
-        })
-        .collect()
+/// Averages of spans around each step, which at both ends of a run are shorter, so that the curve lies
+/// on the losses where these rise or fall in a line.
+fn smooth(losses: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
+    let losses: Vec<_> = losses.collect();
+    let most = losses.len() / SPANS / 2;
+    let average = |(at, &(step, _)): (usize, &(usize, f64))| {
+        let half = most.min(at).min(losses.len() - 1 - at);
+        let span = &losses[at - half..=at + half];
+        let sum: f64 = span.iter().map(|(_, loss)| loss).sum();
+        (step, sum / span.len() as f64)
+    };
+    losses.iter().enumerate().map(average).collect()
 }
 
 fn encode(pixels: &[u8]) -> io::Result<Vec<u8>> {
@@ -250,12 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn an_average_begins_with_the_first_loss_and_follows_the_rest() {
-        let losses: Vec<_> = (0..80)
-            .map(|i| (i, if i < 40 { 3.0 } else { 1.0 }))
-            .collect();
-        let smoothed = smooth(losses.into_iter());
-        assert_eq!(smoothed[0], (0, 3.0));
-        assert!(smoothed[40].1 > 1.5 && smoothed[79].1 < 1.0001);
+    fn averages_lie_on_a_line_and_level_the_rest() {
+        let line: Vec<_> = (0..200).map(|i| (i, 5.0 - i as f64 / 64.0)).collect();
+        for (found, expected) in smooth(line.iter().copied()).iter().zip(&line) {
+            assert!(found.0 == expected.0 && (found.1 - expected.1).abs() < 1e-12);
+        }
+        let rough = (0..200).map(|i| (i, [1.0, 2.0, 3.0][i % 3]));
+        let level = |&(_, loss): &(usize, f64)| (loss - 2.0).abs() < 0.21;
+        assert!(smooth(rough).iter().skip(2).take(196).all(level));
     }
 }
