@@ -13,9 +13,9 @@
 //! Everything is a function of a seed and a number, so a data set can be made again.
 //!
 //! ```
-//! use plm_world::{DataSet, Task};
+//! use plm_world::{DataSet, Difficulty, Task};
 //!
-//! let set = DataSet { task: Task::Evaluation, seed: 7 };
+//! let set = DataSet { task: Task::Evaluation, seed: 7, difficulty: Difficulty::FULL };
 //! let sample = set.sample(6);
 //! assert_eq!(sample.turns[0].category.name(), "count");
 //! assert_eq!(set.sample(6), sample);
