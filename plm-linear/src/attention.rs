@@ -31,6 +31,10 @@ pub(crate) struct Part<'a> {
 
 /// What attention computed, as its gradient needs it.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "autodiff"),
+    expect(dead_code, reason = "without gradients the result alone is read")
+)]
 pub(crate) struct Attended {
     /// Turned queries, `[batch, seq, heads · head_dim]`.
     pub(crate) q: Vec<f32>,
