@@ -1,11 +1,7 @@
 //! Functions of single numbers: exp, the exact GELU, SwiGLU.
 
-use crate::lanes::{Lanes, Level, Task, run};
-use crate::map::{Function, map};
-use crate::threads::{Shared, for_each};
-
-/// Numbers that a thread takes at a time.
-const PIECE: usize = 16 << 10;
+use crate::lanes::{Lanes, Level};
+use crate::map::{Function, map, map_to};
 
 /// `e^x`, to one or two units in the last place; below -87 about 0, above 88 about 1.6e38.
 #[inline(always)]
@@ -119,45 +115,16 @@ pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
 }
 
 fn silu_mul_at(level: Level, gate: &mut [f32], up: &[f32]) {
-    struct Pieces<'a>(&'a mut [f32], &'a [f32]);
-    impl Task for Pieces<'_> {
-        type Output = ();
-        #[inline(always)]
-        unsafe fn run<L: Lanes>(self) {
-            let Self(gate, up) = self;
-            let whole = gate.len() / L::N * L::N;
-            for i in (0..whole).step_by(L::N) {
-                step::<L>(gate.as_mut_ptr().add(i), up.as_ptr().add(i));
-            }
-            if whole < gate.len() {
-                let (mut g, mut u) = ([0.0; 16], [0.0; 16]);
-                let rest = gate.len() - whole;
-                g[..rest].copy_from_slice(&gate[whole..]);
-                u[..rest].copy_from_slice(&up[whole..]);
-                step::<L>(g.as_mut_ptr(), u.as_ptr());
-                gate[whole..].copy_from_slice(&g[..rest]);
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn step<L: Lanes>(gate: *mut f32, up: *const f32) {
-        let [y] = SiluMul::of::<L>([L::load(gate), L::load(up)]);
-        L::store(gate, y);
-    }
     assert_eq!(gate.len(), up.len(), "gates and values");
-    let shared = Shared(gate.as_mut_ptr());
-    for_each(gate.len().div_ceil(PIECE), |i| {
-        let start = i * PIECE;
-        let len = PIECE.min(up.len() - start);
-        // SAFETY: each piece is another part of `gate`.
-        let gate = unsafe { std::slice::from_raw_parts_mut(shared.get().add(start), len) };
-        run(level, Pieces(gate, &up[start..][..len]));
-    });
+    let (len, gate) = (gate.len(), gate.as_mut_ptr());
+    // SAFETY: both are `len` long, and only the gates are written.
+    unsafe { map_to::<SiluMul, 2, 1>(level, len, [gate, up.as_ptr()], [gate]) };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lanes::{Task, run};
 
     struct Each<F>(F, f32);
 

@@ -28,27 +28,40 @@ pub(crate) fn map<F: Function<I, O>, const I: usize, const O: usize>(
         inputs.iter().all(|input| input.len() == len),
         "numbers of a function's arguments"
     );
-    // SAFETY: the pieces are all there is, and each is written.
+    let mut results: [Box<[MaybeUninit<f32>]>; O] =
+        std::array::from_fn(|_| Box::new_uninit_slice(len));
+    let outputs = results.each_mut().map(|result| result.as_mut_ptr().cast());
+    // SAFETY: all arrays are of one length, and the results are written.
     unsafe {
-        let mut outputs = [Shared(std::ptr::null_mut::<f32>()); O];
-        let mut results: [Box<[MaybeUninit<f32>]>; O] =
-            std::array::from_fn(|_| Box::new_uninit_slice(len));
-        for (output, result) in outputs.iter_mut().zip(&mut results) {
-            *output = Shared(result.as_mut_ptr().cast());
-        }
-        for_each(len.div_ceil(PIECE), |i| {
-            let start = i * PIECE;
-            let len = PIECE.min(len - start);
-            let piece = Piece::<F, I, O> {
-                inputs: inputs.map(|input| input[start..start + len].as_ptr()),
-                outputs: outputs.map(|output| output.get().add(start)),
-                len,
-                function: PhantomData,
-            };
-            run(level, piece);
-        });
+        map_to::<F, I, O>(level, len, inputs.map(<[f32]>::as_ptr), outputs);
         results.map(|result| result.assume_init().into_vec())
     }
+}
+
+/// As [`map`], to where the results are wanted, which may be where an argument is.
+///
+/// # Safety
+///
+/// All must be valid for `len` numbers, and what is written may share memory with nothing but an
+/// argument as a whole.
+pub(crate) unsafe fn map_to<F: Function<I, O>, const I: usize, const O: usize>(
+    level: Level,
+    len: usize,
+    inputs: [*const f32; I],
+    outputs: [*mut f32; O],
+) {
+    let inputs = inputs.map(|input| Shared(input.cast_mut()));
+    let outputs = outputs.map(Shared);
+    for_each(len.div_ceil(PIECE), |i| {
+        let start = i * PIECE;
+        let piece = Piece::<F, I, O> {
+            inputs: inputs.map(|input| input.get().add(start).cast_const()),
+            outputs: outputs.map(|output| output.get().add(start)),
+            len: PIECE.min(len - start),
+            function: PhantomData,
+        };
+        run(level, piece);
+    });
 }
 
 struct Piece<F, const I: usize, const O: usize> {

@@ -112,20 +112,8 @@ impl<'a> Nf4<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantize::tests::normal;
     use crate::{Matrix, Weights, expand_row};
-
-    /// Numbers of a normal distribution, of twelve uniform ones each.
-    fn normal(count: usize) -> Vec<f32> {
-        let mut state = 1u64;
-        let mut uniform = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 40) as f32 / (1 << 24) as f32
-        };
-        let mut number = || (0..12).map(|_| uniform()).sum::<f32>() - 6.0;
-        (0..count).map(|_| number()).collect()
-    }
 
     /// Rounds a matrix in pieces of some rows.
     fn round(matrix: &Matrix<'_>, rows: usize) -> (Vec<u8>, Nf4Scales) {

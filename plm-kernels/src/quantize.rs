@@ -196,12 +196,12 @@ fn inverse(scale: f16) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::Weights;
 
     /// Numbers of a normal distribution, as weights are.
-    fn normal(count: usize) -> Vec<f32> {
+    pub(crate) fn normal(count: usize) -> Vec<f32> {
         let mut state = 1u64;
         let mut uniform = || {
             state = state
