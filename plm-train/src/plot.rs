@@ -41,8 +41,9 @@ pub fn plot_metrics(files: &[impl AsRef<Path>], out: impl AsRef<Path>) -> Result
         });
     }
     let mut pixels = vec![u8::MAX; (SIZE.0 * SIZE.1 * 3) as usize];
-    let picture = draw(&runs, &mut pixels)
-        .map_err(io::Error::other)
+    let picture = register_font(FONT, FontStyle::Normal, epaint_default_fonts::HACK_REGULAR)
+        .map_err(|_| io::Error::other("the font of the axes cannot be read"))
+        .and_then(|()| draw(&runs, &mut pixels).map_err(io::Error::other))
         .and_then(|()| encode(&pixels));
     picture
         .and_then(|png| fs::write(out, png))
@@ -73,8 +74,6 @@ fn draw(
     runs: &[Run],
     pixels: &mut [u8],
 ) -> Result<(), DrawingAreaErrorKind<<BitMapBackend<'static> as DrawingBackend>::ErrorType>> {
-    // A font that cannot be used is told of where text is drawn.
-    let _ = register_font(FONT, FontStyle::Normal, epaint_default_fonts::HACK_REGULAR);
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let steps: usize = runs.iter().map(|run| run.history.steps()).sum();
     let losses = runs.iter().flat_map(|run| {

@@ -96,12 +96,13 @@ pub fn fine_tune(
         (Some((_, dir)), true) => {
             let state = checkpoint::read(dir)?;
             same(config, &state.config)?;
-            if state.steps.is_some_and(|begun| begun != steps) {
+            if let Some(begun) = state.steps
+                && begun != steps
+            {
                 return Err(Error::Config {
                     what: format!(
-                        "epochs of the samples in data.datamix are {steps} steps now, and were {} \
-                         when the run began",
-                        state.steps.unwrap_or_default()
+                        "epochs of the samples in data.datamix are {steps} steps now, and were \
+                         {begun} when the run began"
                     ),
                 });
             }

@@ -27,6 +27,7 @@ mod blocks;
 mod caches;
 mod cases;
 mod checkpoint_copy;
+mod exact_match;
 mod finetune;
 mod loading;
 mod nf4;

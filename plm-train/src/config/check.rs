@@ -1,4 +1,4 @@
-use super::{Config, Part};
+use super::{Config, Init, Part};
 use crate::Error;
 
 impl Config {
@@ -76,6 +76,10 @@ impl Config {
                 "checkpoint.keep must be at least 1",
             ),
             (self.eval.every > 0, "eval.every must be at least 1"),
+            (
+                self.init == Init::Checkpoint || self.train != Part::Lora,
+                "init = \"random\" needs weights that are trained and saved: another train than \"lora\"",
+            ),
             (
                 self.quantize.is_none() || self.train == Part::Lora,
                 "quantize needs train = \"lora\": rounded weights cannot be trained themselves",

@@ -47,11 +47,15 @@ fn wrong_fields_and_values_are_named() {
         ("vision_input_type = \"grid\"", "data.vision_input_type"),
         ("quantize = \"nf4\"", "quantize needs train = \"lora\""),
         (
+            "init = \"random\"\ntrain = \"lora\"",
+            "init = \"random\" needs weights that are trained and saved",
+        ),
+        (
             "quantize = \"q5\"\ntrain = \"lora\"",
             "`q5` is none of q8, q4, nf4",
         ),
     ] {
-        let first = ["step", "epochs", "drop_path", "optim", "quantize"];
+        let first = ["step", "epochs", "drop_path", "optim", "quantize", "init"];
         let text = match first.iter().any(|field| line.starts_with(field)) {
             true => format!("{line}\n{LEAST}"),
             false => format!("{LEAST}\n{line}"),
