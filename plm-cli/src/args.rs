@@ -9,13 +9,13 @@ use plm::{
 use plm_processor::MAX_NUM_TILES;
 
 mod bench;
-mod plot;
 mod regions;
+mod training;
 mod values;
 
 pub(crate) use bench::{BenchArgs, BenchFormat};
-pub(crate) use plot::PlotArgs;
 pub(crate) use regions::{CaptionRegionArgs, DenseCaptionArgs, GroundArgs, LocateArgs, MarkArgs};
+pub(crate) use training::{EvalArgs, PlotArgs, TrainArgs};
 use values::{byte_count, frame_rate, seconds};
 
 /// Asks PerceptionLM about pictures and videos, and shows every stage on the way.
@@ -415,49 +415,6 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "SIZE", value_parser = byte_count)]
     pub(crate) max_shard_size: Option<u64>,
     /// Print one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TrainArgs {
-    /// The run's TOML file.
-    #[arg(value_name = "CONFIG")]
-    pub(crate) config: PathBuf,
-    /// Go on from the newest checkpoint of the run.
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// Threads that compute; one a core if not given.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) threads: Option<u16>,
-    /// Print one JSON object at the end.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EvalArgs {
-    /// Questions and answers in Meta's JSONL, as for training; a field `category` divides the
-    /// count.
-    #[arg(value_name = "FILE")]
-    pub(crate) data: PathBuf,
-    #[command(flatten)]
-    pub(crate) run: RunArgs,
-    #[command(flatten)]
-    pub(crate) tiles: TileArgs,
-    /// Folder of the pictures and videos, in place of the file's folder.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) media_root: Option<PathBuf>,
-    /// Samples that are asked about, from the first on; all if not given.
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
-    /// Most tokens of an answer.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) max_new_tokens: usize,
-    /// Print the answers that are not the file's.
-    #[arg(long)]
-    pub(crate) wrong: bool,
-    /// Print one JSON object: the counts.
     #[arg(long)]
     pub(crate) json: bool,
 }

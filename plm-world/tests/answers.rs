@@ -342,7 +342,7 @@ fn every_answer_is_what_the_scene_says_and_the_only_one() {
     let mut asked: BTreeMap<Category, usize> = BTreeMap::new();
     for _ in 0..6000 {
         let scene = Scene::random(Difficulty::FULL, &mut rng);
-        for category in Category::SHORT {
+        for &category in Category::SHORT {
             if let Some(turn) = ask(&scene, category, &mut rng) {
                 let (pattern, m, n, answer) = read(&turn);
                 let expected = answer(&scene, pattern, m, n);
@@ -351,7 +351,7 @@ fn every_answer_is_what_the_scene_says_and_the_only_one() {
             }
         }
     }
-    for category in Category::SHORT {
+    for &category in Category::SHORT {
         assert!(asked[&category] > 1000, "{category:?}: {asked:?}");
     }
 }
