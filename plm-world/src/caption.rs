@@ -1,4 +1,4 @@
-//! Dense captions of pictures.
+//! Dense captions of pictures and of single tiles.
 
 use crate::mention::Mention;
 use crate::{Quarter, Scene, Thing};
@@ -19,6 +19,25 @@ pub fn caption(scene: &Scene) -> String {
         format!("{}: {things}.", quarter.name())
     });
     quarters.join(" ")
+}
+
+/// What is in every cell of a picture of one tile, row by row, so that words come in the order of
+/// image tokens: `small red circle, nothing. blue word cat.` A word fills a row.
+#[must_use]
+pub fn caption_cells(scene: &Scene) -> String {
+    let rows = (0..scene.grid).map(|row| {
+        let begins = |column: &usize| match scene.at(row, *column) {
+            Some(thing) => thing.column == *column,
+            None => true,
+        };
+        let cells = (0..scene.grid).filter(begins);
+        let cells = cells.map(|column| match scene.at(row, column) {
+            Some(thing) => Mention::full(thing).one(),
+            None => "nothing".to_owned(),
+        });
+        cells.collect::<Vec<_>>().join(", ") + "."
+    });
+    rows.collect::<Vec<_>>().join(" ")
 }
 
 fn with_place(thing: &Thing) -> String {

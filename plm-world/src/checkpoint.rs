@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::clip::NUM_FRAMES;
 use crate::dataset::new_folder;
 use crate::tokenizer::tokenizer_json;
-use crate::{DataSet, Difficulty, Error, Task};
+use crate::{Backgrounds, DataSet, Error, Task};
 
 /// Sizes of the model.
 struct Sizes {
@@ -100,7 +100,7 @@ fn world_tokenizer(seed: u64) -> Result<(Vec<u8>, usize), Error> {
     let sets = tasks.map(|task| DataSet {
         task,
         seed,
-        difficulty: Difficulty::FULL,
+        backgrounds: Backgrounds::All,
     });
     let samples = sets
         .iter()

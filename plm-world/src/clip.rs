@@ -9,7 +9,7 @@ pub(crate) use questions::describe;
 pub use questions::{ask_clip, converse_clip};
 
 use crate::scene::pick;
-use crate::{Background, Colour, Difficulty, Quarter, Rgb, Shape};
+use crate::{Background, Backgrounds, Colour, Quarter, Rgb, Shape};
 
 /// Frames of a clip.
 pub const NUM_FRAMES: usize = 8;
@@ -120,8 +120,8 @@ impl Actor {
 
 impl Clip {
     /// One or two things that differ in shape or colour, in halves of their own.
-    pub fn random(difficulty: Difficulty, rng: &mut impl Rng) -> Self {
-        let background = Background::plain(difficulty, rng);
+    pub fn random(backgrounds: Backgrounds, rng: &mut impl Rng) -> Self {
+        let background = Background::plain(backgrounds, rng);
         let colours = Colour::seen_on(&background);
         let action = match rng.random_range(0..100) {
             0..50 => Action::Move(pick(&Direction::ALL, rng)),
@@ -208,7 +208,7 @@ mod tests {
     fn things_stay_in_the_frame_and_apart() {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         for _ in 0..2000 {
-            let clip = Clip::random(Difficulty::FULL, &mut rng);
+            let clip = Clip::random(Backgrounds::All, &mut rng);
             for frame in 0..NUM_FRAMES {
                 for actor in &clip.actors {
                     for at in actor.middle(frame) {
@@ -230,7 +230,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(6);
         let mut seen = [0; 4];
         for _ in 0..2000 {
-            let clip = Clip::random(Difficulty::FULL, &mut rng);
+            let clip = Clip::random(Backgrounds::All, &mut rng);
             let actor = &clip.actors[0];
             let [dx, dy] = [0, 1].map(|axis| actor.end[axis] - actor.start[axis]);
             match actor.action {

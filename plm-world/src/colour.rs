@@ -1,6 +1,5 @@
 //! Colours with names, and backgrounds on which they can be seen.
 
-use crate::Difficulty;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
@@ -111,6 +110,16 @@ fn stray(channel: u8, most: i32, rng: &mut impl Rng) -> u8 {
     moved.clamp(0, 255) as u8
 }
 
+/// What backgrounds pictures and clips have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backgrounds {
+    /// Light, dark and grey ones.
+    All,
+    /// Grey ones, which are next to nothing to a new model: it sees the brightness of the others
+    /// long before what stands on them.
+    Grey,
+}
+
 /// What a picture shows where there is nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Background {
@@ -124,11 +133,12 @@ pub struct Background {
 
 impl Background {
     /// A light, dark or grey tone; sometimes it changes over the picture or has noise.
-    pub fn random(difficulty: Difficulty, rng: &mut impl Rng) -> Self {
+    pub fn random(backgrounds: Backgrounds, rng: &mut impl Rng) -> Self {
+        let all = backgrounds == Backgrounds::All;
         // Few colours are hard to see on these.
         let grey = match rng.random_range(0..5) {
-            0 | 1 if difficulty.bright_or_dark => rng.random_range(212..=248),
-            2 | 3 if difficulty.bright_or_dark => rng.random_range(8..=40),
+            0 | 1 if all => rng.random_range(212..=248),
+            2 | 3 if all => rng.random_range(8..=40),
             _ => rng.random_range(112..=144),
         };
         let tint = rng.random_range(0..=7);
@@ -147,11 +157,11 @@ impl Background {
     }
 
     /// A tone without slope or noise.
-    pub fn plain(difficulty: Difficulty, rng: &mut impl Rng) -> Self {
+    pub fn plain(backgrounds: Backgrounds, rng: &mut impl Rng) -> Self {
         Self {
             slope: [0, 0],
             noise: 0,
-            ..Self::random(difficulty, rng)
+            ..Self::random(backgrounds, rng)
         }
     }
 
@@ -188,7 +198,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut least = usize::MAX;
         for _ in 0..2000 {
-            let background = Background::random(Difficulty::FULL, &mut rng);
+            let background = Background::random(Backgrounds::All, &mut rng);
             let seen = Colour::seen_on(&background);
             // Of a grey one both differ.
             let tone = background.rgb[1];

@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::clip::describe;
+use crate::questions::describe_cells;
 use crate::{
-    Category, Clip, Difficulty, Error, Scene, Turn, ask, ask_clip, converse, converse_clip,
+    Backgrounds, Category, Clip, Error, Scene, Turn, ask, ask_clip, converse, converse_clip,
 };
 
 /// Name of the file of rows in a data set's folder.
@@ -24,6 +25,9 @@ const FOLDER_FILES: u64 = 1000;
 /// What the samples of a data set are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Task {
+    /// Pictures of one tile, and what is in each of its cells. A tower that is trained from nothing
+    /// learns there what things look like: the text is as long as the picture.
+    Tiles,
     /// A caption each.
     Captions {
         /// The share of clips.
@@ -49,8 +53,8 @@ pub struct DataSet {
     pub task: Task,
     /// The seed.
     pub seed: u64,
-    /// How hard they are.
-    pub difficulty: Difficulty,
+    /// What is behind things.
+    pub backgrounds: Backgrounds,
 }
 
 /// What a sample shows.
@@ -100,17 +104,23 @@ impl DataSet {
             Task::Captions { .. } => 0,
             Task::Questions { .. } => 1,
             Task::Evaluation => 2,
+            Task::Tiles => 3,
         };
         rng.set_stream(task << 60 | index);
         let noise_seed = rng.random();
         let (medium, turns) = match self.task {
+            Task::Tiles => {
+                let scene = Scene::random_tile(self.backgrounds, &mut rng);
+                let turn = describe_cells(&scene, &mut rng);
+                (Medium::Picture(scene), vec![turn])
+            }
             Task::Captions { clips } if rng.random_bool(clips) => {
-                let clip = Clip::random(self.difficulty, &mut rng);
+                let clip = Clip::random(self.backgrounds, &mut rng);
                 let turn = describe(&clip, &mut rng);
                 (Medium::Clip(clip), vec![turn])
             }
             Task::Questions { turns, clips, .. } if rng.random_bool(clips) => {
-                let clip = Clip::random(self.difficulty, &mut rng);
+                let clip = Clip::random(self.backgrounds, &mut rng);
                 let turns = converse_clip(&clip, turns, &mut rng);
                 (Medium::Clip(clip), turns)
             }
@@ -119,7 +129,7 @@ impl DataSet {
                 self.picture_with(Category::Caption, &mut rng)
             }
             Task::Questions { turns, .. } => {
-                let scene = Scene::random(self.difficulty, &mut rng);
+                let scene = Scene::random(self.backgrounds, &mut rng);
                 let turns = converse(&scene, turns, &mut rng);
                 (Medium::Picture(scene), turns)
             }
@@ -127,7 +137,7 @@ impl DataSet {
                 let categories = Category::ALL;
                 match categories[(index % categories.len() as u64) as usize] {
                     Category::Clip => {
-                        let clip = Clip::random(self.difficulty, &mut rng);
+                        let clip = Clip::random(self.backgrounds, &mut rng);
                         let turn = ask_clip(&clip, &mut rng);
                         (Medium::Clip(clip), vec![turn])
                     }
@@ -190,7 +200,7 @@ impl DataSet {
                     ("the share of clips", clips),
                 ]
             }
-            Task::Evaluation => Vec::new(),
+            Task::Tiles | Task::Evaluation => Vec::new(),
         };
         let outside = |(_, value): &(&str, f64)| !(0.0..=1.0).contains(value);
         match shares.into_iter().find(outside) {
@@ -202,7 +212,7 @@ impl DataSet {
     /// A question of a category with the first picture that has one.
     fn picture_with(&self, category: Category, rng: &mut ChaCha8Rng) -> (Medium, Vec<Turn>) {
         loop {
-            let scene = Scene::random(self.difficulty, rng);
+            let scene = Scene::random(self.backgrounds, rng);
             if let Some(turn) = ask(&scene, category, rng) {
                 return (Medium::Picture(scene), vec![turn]);
             }

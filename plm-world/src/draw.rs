@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use crate::scene::CANVAS;
+use crate::scene::CELL;
 use crate::{Error, Kind, Scene};
 
 /// A picture of 8-bit RGB.
@@ -71,7 +71,7 @@ impl Scene {
     pub fn draw(&self, rng: &mut impl Rng) -> Picture {
         let size_px = self.size_px;
         let mut rgb = self.draw_background(rng);
-        let scale = size_px as f32 / CANVAS;
+        let scale = size_px as f32 / (CELL * self.grid as f32);
         let samples = if size_px < 200 { 4 } else { 3 };
         for thing in &self.things {
             let spot = Spot {

@@ -13,9 +13,9 @@
 //! Everything is a function of a seed and a number, so a data set can be made again.
 //!
 //! ```
-//! use plm_world::{DataSet, Difficulty, Task};
+//! use plm_world::{Backgrounds, DataSet, Task};
 //!
-//! let set = DataSet { task: Task::Evaluation, seed: 7, difficulty: Difficulty::FULL };
+//! let set = DataSet { task: Task::Evaluation, seed: 7, backgrounds: Backgrounds::All };
 //! let sample = set.sample(6);
 //! assert_eq!(sample.turns[0].category.name(), "count");
 //! assert_eq!(set.sample(6), sample);
@@ -39,15 +39,15 @@ mod sheet;
 mod thing;
 mod tokenizer;
 
-pub use caption::caption;
+pub use caption::{caption, caption_cells};
 pub use checkpoint::write_checkpoint;
 pub use clip::{Action, Actor, Clip, Direction, FRAME, NUM_FRAMES, ask_clip, converse_clip};
-pub use colour::{Background, Colour, Rgb};
+pub use colour::{Background, Backgrounds, Colour, Rgb};
 pub use dataset::{DataSet, Medium, ROWS, Sample, Task};
 pub use draw::Picture;
 pub use error::Error;
 pub use questions::{Category, Turn, ask, converse};
-pub use scene::{CANVAS, Difficulty, GRID, MAX_THINGS, Scene};
+pub use scene::{CANVAS, GRID, MAX_THINGS, Scene};
 pub use sheet::{clip_sheet, picture_sheet};
 pub use thing::{Kind, Quarter, Shape, Size, Thing, WORDS};
 pub use tokenizer::tokenizer_json;

@@ -8,9 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use plm_world::{
-    DataSet, Difficulty, Error, MAX_THINGS, Task, clip_sheet, picture_sheet, write_checkpoint,
-};
+use plm_world::{Backgrounds, DataSet, Error, Task, clip_sheet, picture_sheet, write_checkpoint};
 
 /// Makes pictures, clips, questions and exact answers to train a small PerceptionLM on.
 #[derive(Parser)]
@@ -22,7 +20,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Writes pictures and clips with a caption each (the first stage of training).
+    /// Writes pictures of one tile and what is in each of their cells (the first stage of training).
+    Tiles {
+        #[command(flatten)]
+        set: Set,
+    },
+    /// Writes pictures and clips with a caption each (the second stage).
     Captions {
         #[command(flatten)]
         set: Set,
@@ -30,7 +33,7 @@ enum Command {
         #[arg(long, default_value_t = 0.15)]
         clips: f64,
     },
-    /// Writes pictures and clips with a conversation each (the second stage).
+    /// Writes pictures and clips with a conversation each (the third stage).
     Questions {
         #[command(flatten)]
         set: Set,
@@ -83,9 +86,6 @@ struct Set {
     /// The seed.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Most things in a picture.
-    #[arg(long, default_value_t = MAX_THINGS)]
-    max_things: usize,
     /// Backgrounds are grey, never light or dark.
     #[arg(long)]
     grey: bool,
@@ -102,9 +102,9 @@ impl Set {
         let set = DataSet {
             task,
             seed: self.seed,
-            difficulty: Difficulty {
-                max_things: self.max_things,
-                bright_or_dark: !self.grey,
+            backgrounds: match self.grey {
+                true => Backgrounds::Grey,
+                false => Backgrounds::All,
             },
         };
         set.write(&self.dir, self.start, self.count, |written| {
@@ -134,6 +134,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Error> {
     match command {
+        Command::Tiles { set } => set.write(Task::Tiles),
         Command::Captions { set, clips } => set.write(Task::Captions { clips }),
         Command::Questions {
             set,

@@ -8,7 +8,7 @@ mod relations;
 
 use rand::{Rng, RngExt};
 
-use crate::caption::caption;
+use crate::caption::{caption, caption_cells};
 use crate::mention::{Attribute, Mention};
 use crate::scene::{pick, weighted};
 use crate::{Kind, Scene};
@@ -196,6 +196,14 @@ fn describe(scene: &Scene, rng: &mut impl Rng) -> Turn {
     let question = pick(&DESCRIBE, rng);
     Turn::new(Category::Caption, question, caption(scene))
 }
+
+/// Asks what is in each cell of a picture of one tile.
+pub(crate) fn describe_cells(scene: &Scene, rng: &mut impl Rng) -> Turn {
+    let question = pick(&DESCRIBE_CELLS, rng);
+    Turn::new(Category::Caption, question, caption_cells(scene))
+}
+
+const DESCRIBE_CELLS: [&str; 2] = ["What is in each cell?", "List the cells."];
 
 const DESCRIBE: [&str; 5] = [
     "Describe the picture.",

@@ -3,13 +3,16 @@
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 
-use crate::{Background, Colour, Kind, Quarter, Shape, Size, Thing, WORDS};
+use crate::{Background, Backgrounds, Colour, Kind, Quarter, Shape, Size, Thing, WORDS};
 
 /// Side of a picture in logical pixels: two tiles of the model.
 pub const CANVAS: f32 = 112.0;
 
 /// Cells a side.
 pub const GRID: usize = 4;
+
+/// Cells a side of a picture that is one tile of the model.
+pub(crate) const TILE_GRID: usize = 2;
 
 /// Side of a cell in logical pixels: one image token of the model.
 pub(crate) const CELL: f32 = CANVAS / GRID as f32;
@@ -35,25 +38,6 @@ const SIZES_PX: [u32; 20] = [
 /// Largest side of pictures with noise, which makes large files.
 const MAX_NOISY_PX: u32 = 224;
 
-/// How hard pictures and clips are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Difficulty {
-    /// Most things in a picture. In pictures of one or two a model learns soonest what things look
-    /// like.
-    pub max_things: usize,
-    /// Whether backgrounds are light or dark. A new model sees the brightness of a background long
-    /// before what stands on it; a grey one is next to nothing to it.
-    pub bright_or_dark: bool,
-}
-
-impl Difficulty {
-    /// Pictures as they are in evaluations.
-    pub const FULL: Self = Self {
-        max_things: MAX_THINGS,
-        bright_or_dark: true,
-    };
-}
-
 /// What is in a picture, from which it is drawn and every question about it is answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
@@ -61,27 +45,41 @@ pub struct Scene {
     pub background: Background,
     /// The things, row by row and from left to right.
     pub things: Vec<Thing>,
+    /// Cells a side: [`GRID`], or two where the picture is a single tile.
+    pub grid: usize,
     /// Side of the picture in pixels.
     pub size_px: u32,
 }
 
 impl Scene {
     /// Things in cells of their own, among which equal ones are common.
-    pub fn random(difficulty: Difficulty, rng: &mut impl Rng) -> Self {
-        let mut background = Background::random(difficulty, rng);
-        let size_px = pick(&SIZES_PX, rng);
+    pub fn random(backgrounds: Backgrounds, rng: &mut impl Rng) -> Self {
+        Self::with(GRID, &[2, 8, 16, 20, 20, 16, 12, 6], backgrounds, rng)
+    }
+
+    /// A picture of one tile, most of whose cells have something in them.
+    pub fn random_tile(backgrounds: Backgrounds, rng: &mut impl Rng) -> Self {
+        Self::with(TILE_GRID, &[1, 2, 4, 6, 6], backgrounds, rng)
+    }
+
+    /// As many things as one of the weights stands for.
+    fn with(grid: usize, weights: &[u32], backgrounds: Backgrounds, rng: &mut impl Rng) -> Self {
+        let mut background = Background::random(backgrounds, rng);
+        let size_px = pick(&SIZES_PX, rng) * grid as u32 / GRID as u32;
         if size_px > MAX_NOISY_PX {
             background.noise = 0;
         }
         let colours = few(&Colour::seen_on(&background), rng);
         let shapes = few(&Shape::ALL, rng);
-        let weights = [2, 8, 16, 20, 20, 16, 12, 6];
-        let count = weighted(&weights[..=difficulty.max_things.min(MAX_THINGS)], rng);
-        let mut free = [[true; GRID]; GRID];
+        let count = weighted(weights, rng);
+        let mut free = [[false; GRID]; GRID];
+        for row in &mut free[..grid] {
+            row[..grid].fill(true);
+        }
         let mut things = Vec::new();
         let copied = rng.random_bool(0.35).then(|| shape(&shapes, rng));
         let copied_colour = pick(&colours, rng);
-        while things.len() < count {
+        while things.len() < count && free.as_flattened().contains(&true) {
             let colour = pick(&colours, rng);
             let (kind, colour) = match (copied, rng.random_range(0..100)) {
                 (Some(kind), 0..55) => (kind, copied_colour),
@@ -99,6 +97,7 @@ impl Scene {
         Self {
             background,
             things,
+            grid,
             size_px,
         }
     }
@@ -221,7 +220,7 @@ mod tests {
     fn things_stay_inside_cells_of_their_own() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         for _ in 0..3000 {
-            let scene = Scene::random(Difficulty::FULL, &mut rng);
+            let scene = Scene::random(Backgrounds::All, &mut rng);
             assert!(scene.things.len() <= MAX_THINGS);
             let mut taken = [[0; GRID]; GRID];
             for thing in &scene.things {
@@ -253,7 +252,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let (mut counts, mut threes) = ([0; MAX_THINGS + 1], 0);
         for _ in 0..2000 {
-            let scene = Scene::random(Difficulty::FULL, &mut rng);
+            let scene = Scene::random(Backgrounds::All, &mut rng);
             counts[scene.things.len()] += 1;
             let equal = |a: &Thing| {
                 let same = scene

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::clip::{FRAME, NUM_FRAMES};
 use crate::draw::Picture;
 use crate::scene::CANVAS;
-use crate::{Clip, Difficulty, Scene};
+use crate::{Backgrounds, Clip, Scene};
 
 /// White space between pictures, in pixels.
 const GAP_PX: u32 = 2;
@@ -16,7 +16,7 @@ const GAP_PX: u32 = 2;
 pub fn picture_sheet(seed: u64, side: u32) -> Picture {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pictures = (0..side * side).map(|_| {
-        let mut scene = Scene::random(Difficulty::FULL, &mut rng);
+        let mut scene = Scene::random(Backgrounds::All, &mut rng);
         scene.size_px = CANVAS as u32;
         scene.draw(&mut rng)
     });
@@ -28,7 +28,7 @@ pub fn picture_sheet(seed: u64, side: u32) -> Picture {
 pub fn clip_sheet(seed: u64) -> Picture {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let frames = (0..NUM_FRAMES).flat_map(|_| {
-        let mut clip = Clip::random(Difficulty::FULL, &mut rng);
+        let mut clip = Clip::random(Backgrounds::All, &mut rng);
         clip.size_px = FRAME as u32;
         (0..NUM_FRAMES).map(move |frame| clip.draw(frame))
     });

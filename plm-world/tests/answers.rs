@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plm_world::{Category, Difficulty, Kind, Scene, Thing, Turn, ask, converse};
+use plm_world::{Backgrounds, Category, Kind, Scene, Thing, Turn, ask, converse};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -341,7 +341,7 @@ fn every_answer_is_what_the_scene_says_and_the_only_one() {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let mut asked: BTreeMap<Category, usize> = BTreeMap::new();
     for _ in 0..6000 {
-        let scene = Scene::random(Difficulty::FULL, &mut rng);
+        let scene = Scene::random(Backgrounds::All, &mut rng);
         for &category in Category::SHORT {
             if let Some(turn) = ask(&scene, category, &mut rng) {
                 let (pattern, m, n, answer) = read(&turn);
@@ -362,7 +362,7 @@ fn it_is_what_the_turn_before_is_about() {
     let mut rng = ChaCha8Rng::seed_from_u64(12);
     let mut found = 0;
     for _ in 0..3000 {
-        let scene = Scene::random(Difficulty::FULL, &mut rng);
+        let scene = Scene::random(Backgrounds::All, &mut rng);
         let turns = converse(&scene, 6, &mut rng);
         for pair in turns.windows(2) {
             let question = &pair[1].question;

@@ -1,7 +1,8 @@
 //! Captions and the answers about clips are read back and compared with what is drawn.
 
 use plm_world::{
-    Actor, Clip, Difficulty, Kind, NUM_FRAMES, Quarter, Scene, ask_clip, caption, converse_clip,
+    Actor, Backgrounds, Clip, Kind, NUM_FRAMES, Quarter, Scene, ask_clip, caption, caption_cells,
+    converse_clip,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 fn a_caption_says_what_is_in_every_cell() {
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     for _ in 0..2000 {
-        let scene = Scene::random(Difficulty::FULL, &mut rng);
+        let scene = Scene::random(Backgrounds::All, &mut rng);
         let text = caption(&scene);
         let mut found = Vec::new();
         let mut quarters = Vec::new();
@@ -44,6 +45,40 @@ fn a_caption_says_what_is_in_every_cell() {
         }
         assert_eq!(found, expected);
     }
+}
+
+#[test]
+fn the_caption_of_a_tile_has_its_cells_in_order() {
+    let mut rng = ChaCha8Rng::seed_from_u64(22);
+    let mut numbers = [0; 5];
+    for _ in 0..2000 {
+        let scene = Scene::random_tile(Backgrounds::All, &mut rng);
+        numbers[scene.things.len()] += 1;
+        let text = caption_cells(&scene);
+        let rows: Vec<&str> = text.strip_suffix('.').unwrap().split(". ").collect();
+        assert_eq!(rows.len(), 2, "{text}");
+        for (row, cells) in rows.into_iter().enumerate() {
+            let cells: Vec<&str> = cells.split(", ").collect();
+            let is_word = |column| {
+                let thing = scene.at(row, column);
+                thing.is_some_and(|thing| matches!(thing.kind, Kind::Word(..)))
+            };
+            assert_eq!(cells.len(), if is_word(0) { 1 } else { 2 }, "{text}");
+            assert_eq!(is_word(0), is_word(1), "{text}");
+            for (column, cell) in cells.into_iter().enumerate() {
+                let expected = scene.at(row, column).map(|thing| match thing.kind {
+                    Kind::Shape(shape, size) => {
+                        let colour = thing.colour.name();
+                        format!("{} {colour} {}", size.name(), shape.name())
+                    }
+                    Kind::Digit(digit) => format!("{} digit {digit}", thing.colour.name()),
+                    Kind::Word(word, _) => format!("{} word {word}", thing.colour.name()),
+                });
+                assert_eq!(cell, expected.as_deref().unwrap_or("nothing"), "{text}");
+            }
+        }
+    }
+    assert!(numbers.iter().all(|&number| number > 20), "{numbers:?}");
 }
 
 /// What a thing does, from where it is in the first frame and in the last.
@@ -141,7 +176,7 @@ fn answer(clip: &Clip, question: &str) -> String {
 fn answers_about_clips_are_what_the_frames_show() {
     let mut rng = ChaCha8Rng::seed_from_u64(22);
     for _ in 0..4000 {
-        let clip = Clip::random(Difficulty::FULL, &mut rng);
+        let clip = Clip::random(Backgrounds::All, &mut rng);
         let mut turns = converse_clip(&clip, 6, &mut rng);
         turns.push(ask_clip(&clip, &mut rng));
         assert!(turns.len() > 4, "{turns:?}");

@@ -7,9 +7,7 @@ use std::path::Path;
 use plm_processor::{
     Content, Conversation, EncodeOptions, Image, Message, Processor, Role, SpecialTokens, Video,
 };
-use plm_world::{
-    Category, DataSet, Difficulty, Error, Medium, NUM_FRAMES, ROWS, Task, write_checkpoint,
-};
+use plm_world::{Backgrounds, Category, DataSet, Error, NUM_FRAMES, ROWS, Task, write_checkpoint};
 use serde_json::Value;
 
 const QUESTIONS: Task = Task::Questions {
@@ -22,7 +20,7 @@ fn write(task: Task, dir: &Path, start: u64, count: u64) -> Result<(), Error> {
     DataSet {
         task,
         seed: 5,
-        difficulty: Difficulty::FULL,
+        backgrounds: Backgrounds::All,
     }
     .write(dir, start, count, |_| {})
 }
@@ -76,32 +74,6 @@ fn rows_and_media_can_be_read() {
 }
 
 #[test]
-fn pictures_of_few_things_have_no_more_and_are_asked_about() {
-    for max_things in [0, 1, 2] {
-        let set = DataSet {
-            task: Task::Questions {
-                turns: 6,
-                captions: 0.1,
-                clips: 0.0,
-            },
-            seed: 7,
-            difficulty: Difficulty {
-                max_things,
-                ..Difficulty::FULL
-            },
-        };
-        for index in 0..300 {
-            let sample = set.sample(index);
-            let Medium::Picture(scene) = sample.medium else {
-                panic!("there are no clips");
-            };
-            assert!(scene.things.len() <= max_things);
-            assert!(!sample.turns.is_empty());
-        }
-    }
-}
-
-#[test]
 fn the_same_seed_gives_the_same_bytes_wherever_it_begins() {
     let dir = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
@@ -123,18 +95,18 @@ fn the_same_seed_gives_the_same_bytes_wherever_it_begins() {
     let other = DataSet {
         task: QUESTIONS,
         seed: 6,
-        difficulty: Difficulty::FULL,
+        backgrounds: Backgrounds::All,
     };
     let set = DataSet {
         task: QUESTIONS,
         seed: 5,
-        difficulty: Difficulty::FULL,
+        backgrounds: Backgrounds::All,
     };
     assert_ne!(set.sample(0), other.sample(0));
     let evaluation = DataSet {
         task: Task::Evaluation,
         seed: 5,
-        difficulty: Difficulty::FULL,
+        backgrounds: Backgrounds::All,
     };
     assert_ne!(set.sample(0).medium, evaluation.sample(0).medium);
 }
@@ -165,7 +137,7 @@ fn an_evaluation_is_balanced_over_categories_and_over_yes_and_no() {
     let set = DataSet {
         task: Task::Evaluation,
         seed: 9,
-        difficulty: Difficulty::FULL,
+        backgrounds: Backgrounds::All,
     };
     let mut answers: BTreeMap<Category, BTreeMap<String, usize>> = BTreeMap::new();
     for index in 0..14 * 1500 {

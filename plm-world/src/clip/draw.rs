@@ -96,7 +96,7 @@ impl Clip {
 mod tests {
     use std::fs;
 
-    use crate::Difficulty;
+    use crate::Backgrounds;
     use plm_processor::{FrameRule, FrameSampling, Video};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
@@ -109,7 +109,7 @@ mod tests {
         let path = dir.path().join("clip.gif");
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         for _ in 0..20 {
-            let clip = Clip::random(Difficulty::FULL, &mut rng);
+            let clip = Clip::random(Backgrounds::All, &mut rng);
             fs::write(&path, clip.to_gif("a clip").unwrap()).unwrap();
             let video = Video::open(&path).unwrap();
             assert_eq!(video.num_frames(), NUM_FRAMES);
