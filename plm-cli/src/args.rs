@@ -80,7 +80,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
     /// Folder of a checkpoint, in Hugging Face's or Meta's layout, or a hub id such as
-    /// facebook/Perception-LM-1B. Without it the embedded checkpoint is used.
+    /// facebook/Perception-LM-1B. Without it the embedded model is used.
     #[arg(short, long, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<PathBuf>,
 }
@@ -137,7 +137,7 @@ impl Quantize {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct MatmulArgs {
     /// How exactly prompts and pictures are multiplied with weights that are not in q8 or q4: highest
-    /// (f32) or high (16-bit integers where the processor is faster so).
+    /// (f32) or high (numbers of 16 bits where the processor is faster so).
     #[arg(long, value_enum, default_value_t = Matmul::Highest)]
     matmul_precision: Matmul,
 }

@@ -159,6 +159,15 @@ impl Level {
         }
     }
 
+    /// Whether this processor has a unit that multiplies matrices of bf16.
+    pub(crate) fn has_tiles(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => crate::amx::is_available(),
+            _ => false,
+        }
+    }
+
     /// Numbers in a vector.
     pub(crate) fn lanes(self) -> usize {
         struct Count;
@@ -175,6 +184,8 @@ impl Level {
     /// The name of the instruction set.
     pub fn name(self) -> &'static str {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if self.has_tiles() => "AVX-512 and AMX",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "AVX-512",
             #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,8 @@
 //! CPU kernels of PerceptionLM, over slices.
 //!
 //! Everything that costs time in the model is here: products of f32 activations with weights in
-//! f32, bf16, f16, blocks of 8 or 4 bits or NF4 ([`products`]), in f32 or 16-bit integers
-//! ([`MatmulPrecision`]), attention that does not materialise its scores ([`attention`]), norms,
+//! f32, bf16, f16, blocks of 8 or 4 bits or NF4 ([`products`]), in f32, parts of bf16 or
+//! 16-bit integers ([`MatmulPrecision`]), attention that does not materialise its scores ([`attention`]), norms,
 //! rotary positions and activations. Each kernel is written once
 //! over a vector type and compiled for AVX-512, AVX2, NEON and plain Rust; the best that the
 //! processor has is chosen at run time ([`Level`]). Work is shared among rayon's threads.
@@ -24,6 +24,8 @@
 
 mod activation;
 mod adamw;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod format;
 mod fresh;

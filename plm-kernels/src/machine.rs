@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use half::bf16;
+
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::matrix::{Matrix, Weights};
 use crate::product::{Product, products};
@@ -54,7 +56,7 @@ impl Task for Sum<'_> {
 }
 
 /// Multiply-add operations a second, two each, that all threads together do in registers, the best
-/// of `repeat` times. No product of matrices can be faster in f32.
+/// of `repeat` times. No product of matrices can be faster on vectors of f32.
 pub fn arithmetic_rate(repeat: usize) -> f64 {
     const STEPS: usize = 20_000_000;
     let threads = rayon::current_num_threads();
@@ -92,11 +94,12 @@ impl Task for MultiplyAdd {
     }
 }
 
-/// Operations a second of a large product of f32 matrices, the best of `repeat` times.
+/// Operations a second of a large product with weights in bf16, the best of `repeat` times.
 pub fn matrix_rate(repeat: usize) -> f64 {
     const SIZE: usize = 2048;
-    let (x, weights) = (vec![0.5; SIZE * SIZE], vec![0.5; SIZE * SIZE]);
-    let matrix = Matrix::new(SIZE, SIZE, Weights::F32(&weights));
+    let x = vec![0.5; SIZE * SIZE];
+    let weights = vec![bf16::from_f32(0.5); SIZE * SIZE];
+    let matrix = Matrix::new(SIZE, SIZE, Weights::Bf16(&weights));
     let mut y = vec![0.0; SIZE * SIZE];
     let seconds = best(repeat, || {
         products(&x, SIZE, &mut [Product::new(matrix, &mut y)]);
@@ -124,7 +127,8 @@ mod tests {
     fn no_product_is_faster_than_the_arithmetic() {
         let rate = arithmetic_rate(2);
         assert!(rate.is_finite() && rate > 1e8);
-        // Twice for a machine that does other things meanwhile.
-        assert!(matrix_rate(1) < 2.0 * rate);
+        // Twice for a machine that does other things meanwhile; a unit for matrices is another thing.
+        let most = if Level::best().has_tiles() { 40.0 } else { 2.0 };
+        assert!(matrix_rate(1) < most * rate);
     }
 }

@@ -71,12 +71,15 @@ pub enum Activation {
 /// rounding is a hundred times coarser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MatmulPrecision {
-    /// In f32.
+    /// In f32; on processors with AMX, as sums of products of the three bf16 that an f32 is the sum
+    /// of, those left out that an f32 would hardly hold.
     #[default]
     Highest,
-    /// On processors with AVX-512 VNNI or AVX-VNNI, with activations and weights rounded to blocks
-    /// of 32 integers of 16 bits, of which 13 to 15 are used, and a scale, and sums of a block that
-    /// are exact; levels of NF4 are rounded to 13 bits. On other processors, in f32.
+    /// On processors with AMX, with the sums of two bf16 in place of activations and weights, off by
+    /// at most 2⁻¹⁶ of themselves. On others with AVX-512 VNNI or AVX-VNNI, with activations and
+    /// weights rounded to blocks of 32 integers of 16 bits, of which 13 to 15 are used, and a scale,
+    /// and sums of a block that are exact; levels of NF4 are rounded to 13 bits. On other
+    /// processors, in f32.
     High,
 }
 
@@ -105,6 +108,11 @@ impl<'a> Product<'a> {
             precision: MatmulPrecision::Highest,
             y,
         }
+    }
+
+    /// Whether numbers may be rounded to 16 bits or so.
+    fn is_high(&self) -> bool {
+        self.matrix.is_codes() || self.precision == MatmulPrecision::High
     }
 }
 
@@ -153,15 +161,22 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
         }
         few::products(level, filled, ldx, rows, list);
     } else {
-        let rounded = |p: &Product<'_>| p.matrix.is_codes() || p.precision == MatmulPrecision::High;
-        if level.has_dot() && list.iter().all(rounded) {
-            let arithmetic = many::Integers::new(list);
-            many::products(arithmetic, level, x, rows, list, &mut packed);
-        } else {
-            many::products(many::Floats, level, x, rows, list, &mut packed);
-        }
+        many_rows(level, x, rows, list, &mut packed);
     }
     PACKED.set(packed);
+}
+
+fn many_rows(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>], packed: &mut Aligned) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(parts) = many::Parts::new(level, list) {
+        return many::products(parts, level, x, rows, list, packed);
+    }
+    if level.has_dot() && list.iter().all(Product::is_high) {
+        let integers = many::Integers::new(list);
+        many::products(integers, level, x, rows, list, packed);
+    } else {
+        many::products(many::Floats, level, x, rows, list, packed);
+    }
 }
 
 /// Writes row `row` of a matrix as f32.

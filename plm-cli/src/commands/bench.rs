@@ -32,9 +32,9 @@ struct Machine {
     threads: usize,
     /// Bytes a second that all threads read from memory.
     read_bytes_per_s: f64,
-    /// f32 operations a second in registers: the most that there can be.
+    /// f32 operations a second on vectors in registers: the most that there can be on vectors.
     arithmetic_flops: f64,
-    /// f32 operations a second in a large product of matrices.
+    /// Operations a second in a large product of f32 with weights in bf16.
     matrix_flops: f64,
 }
 

@@ -3,10 +3,13 @@
 //! Vectors run along the rows of activations, which are packed so that their neighbours stand
 //! together; a weight is one number that is spread over a vector. So a row of weights is widened as
 //! it is stored, in whatever format, and nothing of it is transposed. Panels are multiplied in f32
-//! ([`floats`]) or, where a processor is faster so, as integers of 16 bits ([`integers`]).
+//! ([`floats`]) or, where a processor is faster so, as integers of 16 bits ([`integers`]) or sums of
+//! numbers of bf16 ([`parts`]).
 
 mod floats;
 mod integers;
+#[cfg(target_arch = "x86_64")]
+mod parts;
 
 use super::{
     Activation, Blocks, Bytes, Dense, Nibbles, NormalFloats, PhantomData, Product, Weights,
@@ -21,12 +24,11 @@ use crate::threads::{Shared, for_each, num_threads};
 
 pub(super) use floats::Floats;
 pub(super) use integers::Integers;
+#[cfg(target_arch = "x86_64")]
+pub(super) use parts::Parts;
 
 /// Outputs of a panel, a multiple of every tile: its weights stay in the second-level cache.
 const OUTPUTS: usize = 96;
-
-/// Outputs that every tile divides.
-const TILE: usize = 12;
 
 /// Rows that go through the panels together; it bounds the working memory.
 const ROWS: usize = 1088;
@@ -35,6 +37,8 @@ const ROWS: usize = 1088;
 pub(super) trait Arithmetic: Copy + Sync {
     /// Inputs of a panel: two vectors of rows by so many inputs stay in the first-level cache.
     const DEPTH: usize;
+    /// Outputs that every tile divides, a divisor of [`OUTPUTS`].
+    const TILE: usize;
 
     /// Runs a task of this arithmetic.
     fn run<T: Task>(level: Level, task: T) -> T::Output;
@@ -42,8 +46,8 @@ pub(super) trait Arithmetic: Copy + Sync {
     /// Inputs that rows of so many are filled up to.
     fn padded(columns: usize) -> usize;
 
-    /// Words of 32 bits that so many inputs of a row take.
-    fn words(inputs: usize) -> usize;
+    /// Words of 32 bits that so many inputs of a row of activations take, and of weights at most.
+    fn words(self, inputs: usize) -> usize;
 
     /// Packs `depth` inputs from `start` on of the rows of a vector, whose words go to `out` and
     /// then each `width` words further.
@@ -58,6 +62,7 @@ pub(super) trait Arithmetic: Copy + Sync {
 
     /// Widens the inputs of a row of weights from `start` on, a panel's depth of them.
     unsafe fn expand<L: Lanes, F: Format>(
+        self,
         format: F,
         matrix: &Matrix<'_>,
         row: usize,
@@ -68,6 +73,7 @@ pub(super) trait Arithmetic: Copy + Sync {
     /// Multiplies a group of `V` vectors of rows with the outputs of a panel; what stands at
     /// `ahead` is fetched meanwhile.
     unsafe fn multiply<L: Lanes, const V: usize>(
+        self,
         panel: Panel,
         a: *const f32,
         b: *const f32,
@@ -139,10 +145,10 @@ pub(super) fn products<A: Arithmetic>(
     for (product, p) in list.iter().enumerate() {
         // As large as panels may be, as many for each thread, and of whole tiles.
         let count = p.matrix.rows();
-        let tiles = count.div_ceil(TILE);
+        let tiles = count.div_ceil(A::TILE);
         let num = count.div_ceil(OUTPUTS).next_multiple_of(num_threads());
         let num = num.clamp(1, tiles.max(1));
-        let starts = |i: usize| (i * tiles / num * TILE).min(count);
+        let starts = |i: usize| (i * tiles / num * A::TILE).min(count);
         pieces.extend((0..num).map(|i| Piece {
             product,
             first: starts(i),
@@ -154,7 +160,7 @@ pub(super) fn products<A: Arithmetic>(
         let rows = ROWS.min(rows - start);
         let padded = rows.next_multiple_of(lanes);
         let x = &x[start * columns..][..rows * columns];
-        let packed = packed.room(padded * A::words(A::padded(columns)));
+        let packed = packed.room(padded * arithmetic.words(A::padded(columns)));
         pack(arithmetic, level, x, rows, columns, padded, packed);
         let packed = &*packed;
         for_each(pieces.len(), |i| {
@@ -165,7 +171,7 @@ pub(super) fn products<A: Arithmetic>(
                     .get()
                     .wrapping_add(start * product.matrix.rows()),
             );
-            let words = A::words(A::DEPTH);
+            let words = arithmetic.words(A::DEPTH);
             with_scratch(OUTPUTS * (words + padded), |scratch| {
                 let (weights, sums) = scratch.split_at_mut(OUTPUTS * words);
                 with_format!(product.matrix, |format| {
@@ -179,7 +185,7 @@ pub(super) fn products<A: Arithmetic>(
                         weights,
                         sums,
                         y,
-                        arithmetic: PhantomData::<A>,
+                        arithmetic,
                     };
                     A::run(level, task)
                 });
@@ -239,7 +245,8 @@ impl<A: Arithmetic> Task for Pack<'_, A> {
         for start in (0..inputs).step_by(A::DEPTH) {
             let depth = A::DEPTH.min(inputs - start);
             // Each group writes its own part of each stretch.
-            let part = A::words(start) * self.padded + self.first * A::words(depth);
+            let words = |inputs| self.arithmetic.words(inputs);
+            let part = words(start) * self.padded + self.first * words(depth);
             for lane in (0..width).step_by(L::N) {
                 let rows = Rows {
                     x: self.x.as_ptr().wrapping_add(lane * self.columns),
@@ -264,7 +271,7 @@ struct ManyRows<'a, F, A> {
     /// Group by group of rows, `[outputs, rows of the group]`.
     sums: &'a mut [f32],
     y: Shared<f32>,
-    arithmetic: PhantomData<A>,
+    arithmetic: A,
 }
 
 impl<F: Format, A: Arithmetic> Task for ManyRows<'_, F, A> {
@@ -275,31 +282,36 @@ impl<F: Format, A: Arithmetic> Task for ManyRows<'_, F, A> {
         let matrix = &self.product.matrix;
         let inputs = A::padded(matrix.columns());
         let group = 2 * L::N;
+        let arithmetic = self.arithmetic;
         for start in (0..inputs).step_by(A::DEPTH) {
             let depth = A::DEPTH.min(inputs - start);
             for o in 0..self.piece.count {
                 let row = self.piece.first + o;
-                let out = self.weights.as_mut_ptr().add(o * A::words(A::DEPTH));
-                A::expand::<L, F>(self.format, matrix, row, start, out);
+                let out = self
+                    .weights
+                    .as_mut_ptr()
+                    .add(o * arithmetic.words(A::DEPTH));
+                arithmetic.expand::<L, F>(self.format, matrix, row, start, out);
                 // What is expanded next is far from here; it comes meanwhile.
                 let next = start + depth..(start + depth + A::DEPTH).min(matrix.padded_columns());
                 self.format.fetch(row, matrix.columns(), next);
             }
-            let stretch = self.packed.as_ptr().add(A::words(start) * self.padded);
+            let stretch = self.packed.as_ptr();
+            let stretch = stretch.add(arithmetic.words(start) * self.padded);
             let panel = Panel {
                 outputs: self.piece.count,
                 depth,
                 add: start > 0,
             };
             for first in (0..self.padded).step_by(group) {
-                let a = stretch.add(first * A::words(depth));
-                let next = a.wrapping_add(group * A::words(depth));
+                let a = stretch.add(first * arithmetic.words(depth));
+                let next = a.wrapping_add(group * arithmetic.words(depth));
                 let b = self.weights.as_ptr();
                 let c = self.sums.as_mut_ptr().add(first * OUTPUTS);
                 if self.padded - first >= group {
-                    A::multiply::<L, 2>(panel, a, b, c, next);
+                    arithmetic.multiply::<L, 2>(panel, a, b, c, next);
                 } else {
-                    A::multiply::<L, 1>(panel, a, b, c, next);
+                    arithmetic.multiply::<L, 1>(panel, a, b, c, next);
                 }
             }
         }

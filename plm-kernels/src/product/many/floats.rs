@@ -12,6 +12,7 @@ pub(in crate::product) struct Floats;
 
 impl Arithmetic for Floats {
     const DEPTH: usize = 192;
+    const TILE: usize = 12;
 
     fn run<T: Task>(level: Level, task: T) -> T::Output {
         lanes::run(level, task)
@@ -21,7 +22,7 @@ impl Arithmetic for Floats {
         columns
     }
 
-    fn words(inputs: usize) -> usize {
+    fn words(self, inputs: usize) -> usize {
         inputs
     }
 
@@ -44,6 +45,7 @@ impl Arithmetic for Floats {
 
     #[inline(always)]
     unsafe fn expand<L: Lanes, F: Format>(
+        self,
         format: F,
         matrix: &Matrix<'_>,
         row: usize,
@@ -56,6 +58,7 @@ impl Arithmetic for Floats {
 
     #[inline(always)]
     unsafe fn multiply<L: Lanes, const V: usize>(
+        self,
         panel: Panel,
         a: *const f32,
         b: *const f32,

@@ -31,6 +31,12 @@ impl Integers {
 /// Words of a block and its scale.
 const WORDS: usize = PAIRS + 1;
 
+/// Inputs of a panel.
+const PANEL: usize = 256;
+
+/// Words of a panel's row.
+const ROW: usize = PANEL / BLOCK * WORDS;
+
 /// Numbers in a cache line.
 const LINE: usize = 16;
 
@@ -38,7 +44,8 @@ const LINE: usize = 16;
 const STEPS: usize = 4;
 
 impl Arithmetic for Integers {
-    const DEPTH: usize = 256;
+    const DEPTH: usize = PANEL;
+    const TILE: usize = 12;
 
     fn run<T: Task>(level: Level, task: T) -> T::Output {
         lanes::run_with_dot(level, task)
@@ -48,7 +55,7 @@ impl Arithmetic for Integers {
         columns.next_multiple_of(BLOCK)
     }
 
-    fn words(inputs: usize) -> usize {
+    fn words(self, inputs: usize) -> usize {
         inputs / BLOCK * WORDS
     }
 
@@ -75,6 +82,7 @@ impl Arithmetic for Integers {
 
     #[inline(always)]
     unsafe fn expand<L: Lanes, F: Format>(
+        self,
         format: F,
         matrix: &Matrix<'_>,
         row: usize,
@@ -91,6 +99,7 @@ impl Arithmetic for Integers {
 
     #[inline(always)]
     unsafe fn multiply<L: Lanes, const V: usize>(
+        self,
         panel: Panel,
         a: *const f32,
         b: *const f32,
@@ -100,7 +109,7 @@ impl Arithmetic for Integers {
         let lines = panel.depth / BLOCK * (PAIRS / STEPS) * LINE;
         let (mut o, mut ahead) = (0, ahead);
         while o < panel.outputs {
-            let b = b.add(o * Self::words(Self::DEPTH));
+            let b = b.add(o * ROW);
             let c = c.add(o * V * L::N);
             let left = panel.outputs - o;
             o += if left >= L::TILE {
@@ -131,7 +140,6 @@ unsafe fn tile<L: Lanes, const V: usize, const T: usize>(
     c: *mut f32,
     ahead: *const f32,
 ) {
-    let row = Integers::words(Integers::DEPTH);
     let mut ahead = ahead;
     for block in 0..panel.depth / BLOCK {
         let a = a.add(block * WORDS * V * L::N);
@@ -147,7 +155,7 @@ unsafe fn tile<L: Lanes, const V: usize, const T: usize>(
                 x[v] = L::load_pairs(a.add((i * V + v) * L::N).cast());
             }
             for o in 0..T {
-                let w = L::splat_pair(*b.add(o * row + i).cast());
+                let w = L::splat_pair(*b.add(o * ROW + i).cast());
                 for v in 0..V {
                     sums[o][v] = L::dot(x[v], w, sums[o][v]);
                 }
@@ -158,7 +166,7 @@ unsafe fn tile<L: Lanes, const V: usize, const T: usize>(
             scales[v] = L::load(a.add((PAIRS * V + v) * L::N));
         }
         for o in 0..T {
-            let w = L::splat(*b.add(o * row + PAIRS));
+            let w = L::splat(*b.add(o * ROW + PAIRS));
             for v in 0..V {
                 let at = c.add((o * V + v) * L::N);
                 let sum = L::mul(L::to_float(sums[o][v]), scales[v]);

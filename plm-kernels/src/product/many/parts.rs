@@ -1,0 +1,267 @@
+//! Panels of bf16, which the matrix unit of some processors multiplies twenty times as fast as f32.
+//!
+//! A number is the sum of up to three of bf16: three hold every bit of an f32. Products of two
+//! numbers of bf16 are exact in f32, in which they are summed, so that a product of the parts is as
+//! precise as the number of parts says.
+
+use super::{Arithmetic, Panel, Product, Rows};
+use crate::amx::{self, Step};
+use crate::format::Format;
+use crate::lanes::{self, Lanes, Level, Task};
+use crate::matrix::{Matrix, Weights};
+
+/// Inputs of a block, whose parts stand one after the other.
+const BLOCK: usize = amx::DEPTH;
+
+/// Words of 32 bits of a part of a block.
+const WORDS: usize = BLOCK / 2;
+
+/// Most parts of a number.
+const MOST: usize = 3;
+
+/// Inputs of a panel.
+const PANEL: usize = 256;
+
+/// Parts that numbers are multiplied by.
+#[derive(Clone, Copy)]
+pub(in crate::product) struct Parts {
+    /// Of activations.
+    activations: usize,
+    /// Of weights: as many as their formats need, but no more than those of activations.
+    weights: usize,
+}
+
+impl Parts {
+    /// For some products, if this processor multiplies so.
+    pub(in crate::product) fn new(level: Level, list: &[Product<'_>]) -> Option<Self> {
+        if !level.has_tiles() {
+            return None;
+        }
+        let activations = match list.iter().all(Product::is_high) {
+            true => 2,
+            false => MOST,
+        };
+        let needed = |product: &Product<'_>| match product.matrix.weights() {
+            Weights::Bf16(_) => 1,
+            // 11 bits of f16; the codes of the others, multiplied by a scale of so many.
+            Weights::F16(_) | Weights::Q8 { .. } | Weights::Q4 { .. } => 2,
+            Weights::F32(_) | Weights::Nf4(_) => MOST,
+        };
+        let weights = list.iter().map(needed).max()?.min(activations);
+        Some(Self {
+            activations,
+            weights,
+        })
+    }
+
+    /// The parts of weights and of activations whose products are worth adding.
+    fn terms(self) -> impl Iterator<Item = (usize, usize)> {
+        let all = (0..self.weights).flat_map(move |w| (0..self.activations).map(move |x| (w, x)));
+        all.filter(move |(w, x)| w + x < self.activations)
+    }
+}
+
+/// The first `count` parts of a number, as f32 whose lower halves are zero.
+#[inline(always)]
+fn split(number: f32, count: usize) -> [u32; MOST] {
+    const HIGH: u32 = 0xffff_0000;
+    const QUIET: u32 = 0x0040_0000;
+    let mut parts = [0; MOST];
+    let mut rest = number;
+    for (i, part) in parts[..count].iter_mut().enumerate() {
+        let bits = rest.to_bits();
+        // What is cut off is part of the rest; the last part is rounded, unless it has no more.
+        let last = i + 1 == count && i > 0;
+        let carry = if last { 0x7fff + (bits >> 16 & 1) } else { 0 };
+        *part = bits.wrapping_add(carry) & HIGH;
+        if i == 0 && number.is_nan() {
+            *part |= QUIET;
+        }
+        rest -= f32::from_bits(*part);
+        // What is infinite has no rest.
+        rest = if number.is_finite() { rest } else { 0.0 };
+    }
+    parts
+}
+
+impl Arithmetic for Parts {
+    const DEPTH: usize = PANEL;
+    const TILE: usize = 2 * amx::SIDE;
+
+    fn run<T: Task>(level: Level, task: T) -> T::Output {
+        // SAFETY: there are no parts without the unit.
+        unsafe { amx::with_tiles(|| lanes::run(level, task)) }
+    }
+
+    fn padded(columns: usize) -> usize {
+        columns.next_multiple_of(BLOCK)
+    }
+
+    fn words(self, inputs: usize) -> usize {
+        inputs / BLOCK * WORDS * self.activations
+    }
+
+    #[inline(always)]
+    unsafe fn pack<L: Lanes>(
+        self,
+        x: Rows,
+        start: usize,
+        depth: usize,
+        out: *mut f32,
+        width: usize,
+    ) {
+        for block in 0..depth / BLOCK {
+            let out: *mut u32 = out.add(self.words(block * BLOCK) * width).cast();
+            for k in (0..BLOCK).step_by(L::N) {
+                let square = x.square::<L>(start + block * BLOCK + k);
+                let mut numbers = [[0.0f32; 16]; 16];
+                for i in 0..L::N {
+                    L::store(numbers[i].as_mut_ptr(), square[i]);
+                }
+                for i in 0..L::N / 2 {
+                    let out = out.add((k / 2 + i) * width);
+                    match self.activations {
+                        2 => pack_pair::<2>(&numbers[2 * i], &numbers[2 * i + 1], out, width, L::N),
+                        _ => pack_pair::<MOST>(
+                            &numbers[2 * i],
+                            &numbers[2 * i + 1],
+                            out,
+                            width,
+                            L::N,
+                        ),
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn expand<L: Lanes, F: Format>(
+        self,
+        format: F,
+        matrix: &Matrix<'_>,
+        row: usize,
+        start: usize,
+        out: *mut f32,
+    ) {
+        let end = (start + PANEL).min(matrix.padded_columns());
+        let mut numbers = [0.0; PANEL];
+        format.expand::<L>(row, matrix.columns(), start, end, numbers.as_mut_ptr());
+        let blocks = (end - start).div_ceil(BLOCK);
+        let out: *mut u16 = out.cast();
+        for (block, numbers) in numbers.as_chunks::<BLOCK>().0[..blocks].iter().enumerate() {
+            let out = out.add(block * BLOCK * self.weights);
+            match self.weights {
+                1 => expand_block::<1>(numbers, out),
+                2 => expand_block::<2>(numbers, out),
+                _ => expand_block::<MOST>(numbers, out),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply<L: Lanes, const V: usize>(
+        self,
+        panel: Panel,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+        _ahead: *const f32,
+    ) {
+        let mut steps = [Step::default(); PANEL / BLOCK * MOST * (MOST + 1) / 2];
+        let mut count = 0;
+        let part = BLOCK * size_of::<u16>();
+        for block in 0..panel.depth / BLOCK {
+            for (w, x) in self.terms() {
+                let x = (block * self.activations + x) * part * V * L::N;
+                steps[count] = Step {
+                    a: ((block * self.weights + w) * part) as u32,
+                    b: x as u32,
+                };
+                count += 1;
+            }
+        }
+        let steps = &steps[..count];
+        for o in (0..panel.outputs).step_by(Self::TILE) {
+            let weights = b.add(o * self.words(PANEL)).cast();
+            let c = c.add(o * V * L::N);
+            match self.activations {
+                2 => amx::multiply::<V, { row(2) }>(steps, weights, a.cast(), c, panel.add),
+                _ => amx::multiply::<V, { row(MOST) }>(steps, weights, a.cast(), c, panel.add),
+            }
+        }
+    }
+}
+
+/// Bytes from a panel's row of weights to the next, beside activations of so many parts.
+const fn row(parts: usize) -> usize {
+    PANEL * parts * size_of::<u16>()
+}
+
+/// Writes the parts of two inputs of a vector of rows.
+#[inline(always)]
+unsafe fn pack_pair<const PARTS: usize>(
+    first: &[f32; 16],
+    second: &[f32; 16],
+    out: *mut u32,
+    width: usize,
+    lanes: usize,
+) {
+    for lane in 0..lanes {
+        let [first, second] = [first, second].map(|numbers| split(numbers[lane], PARTS));
+        for part in 0..PARTS {
+            *out.add(part * WORDS * width + lane) = first[part] >> 16 | second[part];
+        }
+    }
+}
+
+/// Writes the parts of a block of weights.
+#[inline(always)]
+unsafe fn expand_block<const PARTS: usize>(numbers: &[f32; BLOCK], out: *mut u16) {
+    for (i, &number) in numbers.iter().enumerate() {
+        let parts = split(number, PARTS);
+        for part in 0..PARTS {
+            *out.add(part * BLOCK + i) = (parts[part] >> 16) as u16;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(parts: &[u32]) -> f64 {
+        parts
+            .iter()
+            .map(|&part| f64::from(f32::from_bits(part)))
+            .sum()
+    }
+
+    #[test]
+    fn three_parts_are_the_number_and_two_are_near_it() {
+        for i in 0..100_000u32 {
+            let number = f32::from_bits(0x2000_0000 + i * 9973);
+            for number in [number, -number] {
+                let three = split(number, 3);
+                assert!(three.iter().all(|part| part & 0xffff == 0));
+                assert_eq!(sum(&three), f64::from(number));
+                let off = sum(&split(number, 2)) / f64::from(number) - 1.0;
+                assert!(off.abs() < 1.6e-5, "{number} {off}");
+            }
+        }
+        for number in [f32::MAX, f32::MIN, 0.0] {
+            assert_eq!(sum(&split(number, 3)), f64::from(number));
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        for count in 1..=3 {
+            assert_eq!(sum(&split(f32::INFINITY, count)), f64::INFINITY);
+            assert_eq!(sum(&split(f32::NEG_INFINITY, count)), f64::NEG_INFINITY);
+            for nan in [f32::NAN, f32::from_bits(0x7f80_0001)] {
+                assert!(f32::from_bits(split(nan, count)[0]).is_nan());
+            }
+        }
+    }
+}
