@@ -15,13 +15,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         max_new_tokens: 24,
         ..Decoding::default()
     };
-    let picture = Image::open("tests/fixtures/media/rings.png")?;
+    let picture = Image::open("examples/media/scene.png")?;
     let turns: [Vec<Content>; 2] = [
-        vec![picture.into(), "What do you see?".into()],
-        vec!["Which colour is the outer ring?".into()],
+        vec![picture.into(), "Which word is written?".into()],
+        vec!["What colour is the digit?".into()],
     ];
 
-    let mut session = plm.session().with_system("Answer in one sentence.");
+    let mut session = plm.session();
     for turn in turns {
         let mut stream = session.stream(turn, &decoding)?;
         print!("> ");

@@ -1,8 +1,8 @@
 //! Asks about a picture.
 //!
 //! ```sh
-//! cargo run --release --example describe_image                                # embedded checkpoint
-//! cargo run --release --example describe_image -- kitchen.jpg Perception-LM-1B
+//! cargo run --release --example describe_image                                # embedded model
+//! cargo run --release --example describe_image -- kitchen.jpg Perception-LM-1B "What is on the table?"
 //! ```
 
 use std::error::Error;
@@ -12,17 +12,15 @@ use plm::{Conversation, Decoding, Image, LoadOptions, PerceptionLM};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let picture = args.next();
-    let picture = picture.unwrap_or_else(|| "tests/fixtures/media/shapes.png".into());
+    let picture = picture.unwrap_or_else(|| "examples/media/scene.png".into());
     let plm = match args.next() {
         Some(dir) => PerceptionLM::from_dir(dir, &LoadOptions::default())?,
-        None => {
-            println!("The embedded checkpoint has random weights: its answer means nothing.");
-            PerceptionLM::embedded(&LoadOptions::default())?
-        }
+        None => PerceptionLM::embedded(&LoadOptions::default())?,
     };
+    let question = args.next();
+    let question = question.unwrap_or_else(|| "Describe the picture.".into());
 
-    let question = "Describe the picture in detail.";
-    let ask = Conversation::ask(question, [Image::open(&picture)?.into()]);
+    let ask = Conversation::ask(question.as_str(), [Image::open(&picture)?.into()]);
     let answer = plm.generate(&ask, &Decoding::default())?;
 
     println!("{picture}: {question}");

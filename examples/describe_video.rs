@@ -1,7 +1,7 @@
 //! Asks about a video.
 //!
 //! ```sh
-//! cargo run --release --example describe_video                          # embedded checkpoint, own clip
+//! cargo run --release --example describe_video                          # embedded model, own clip
 //! cargo run --release --example describe_video -- walk.mp4 Perception-LM-1B "When does he fall?"
 //! ```
 
@@ -14,15 +14,14 @@ use plm::{
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let path = args.next();
-    let path = path.unwrap_or_else(|| "tests/fixtures/videos/clip.mp4".into());
+    let path = path.unwrap_or_else(|| "examples/media/clip.gif".into());
     let plm = match args.next() {
         Some(dir) => PerceptionLM::from_dir(dir, &LoadOptions::default())?,
-        None => {
-            println!("The embedded checkpoint has random weights: its answer means nothing.");
-            PerceptionLM::embedded(&LoadOptions::default())?
-        }
+        None => PerceptionLM::embedded(&LoadOptions::default())?,
     };
-    let question = args.next().unwrap_or_else(|| "What happens?".into());
+    let question = args
+        .next()
+        .unwrap_or_else(|| "What happens in the clip?".into());
 
     let video = Video::open(&path)?;
     println!(

@@ -1,7 +1,7 @@
 //! Trains an adapter on one picture, and asks about it before and after.
 //!
 //! ```sh
-//! cargo run --release --example fine_tune                                # embedded checkpoint
+//! cargo run --release --example fine_tune                                # embedded model
 //! cargo run --release --example fine_tune -- Perception-LM-1B kitchen.jpg "A white kitchen."
 //! ```
 

@@ -1,7 +1,7 @@
 //! Finds a phrase in a picture, and saves the picture with its box.
 //!
 //! ```sh
-//! cargo run --release --example ground                                        # embedded checkpoint
+//! cargo run --release --example ground                                        # embedded model
 //! cargo run --release --example ground -- kitchen.jpg "the red cup" Perception-LM-1B
 //! ```
 
@@ -13,7 +13,7 @@ use plm::{Decoding, Image, LoadOptions, PerceptionLM};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let picture = args.next();
-    let picture = picture.unwrap_or_else(|| "tests/fixtures/media/shapes.png".into());
+    let picture = picture.unwrap_or_else(|| "examples/media/scene.png".into());
     let question = Grounding {
         image: Image::open(&picture)?,
         phrase: args.next().unwrap_or_else(|| "the red circle".into()),
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plm = match args.next() {
         Some(dir) => PerceptionLM::from_dir(dir, &LoadOptions::default())?,
         None => {
-            println!("The embedded checkpoint has random weights: its answer means nothing.");
+            println!("The embedded model says in words where things are: it has not learnt boxes.");
             PerceptionLM::embedded(&LoadOptions::default())?
         }
     };

@@ -16,8 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let mut means = Vec::new();
-    for name in ["shapes.png", "rings.png"] {
-        let picture = Image::open(format!("tests/fixtures/media/{name}"))?;
+    for name in ["scene.png", "other.png"] {
+        let picture = Image::open(format!("examples/media/{name}"))?;
         let alone = Conversation::ask("", [picture.into()]);
         let prompt = plm.processor().encode(&alone, &options)?;
         let features = plm.model().media_features(&prompt.media[0], plm.device())?;

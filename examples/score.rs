@@ -10,11 +10,11 @@ use plm::{Conversation, Image, LoadOptions, PerceptionLM};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let plm = PerceptionLM::embedded(&LoadOptions::default())?;
-    let picture = Image::open("tests/fixtures/media/shapes.png")?;
-    let ask = Conversation::ask("Is there a circle? Yes or no?", [picture.into()]);
+    let picture = Image::open("examples/media/scene.png")?;
+    let ask = Conversation::ask("Is there a black cross?", [picture.into()]);
     let prompt = plm.encode(&ask)?;
 
-    let mut scores = ["Yes", "No", "Perhaps"]
+    let mut scores = ["yes", "no", "perhaps"]
         .into_iter()
         .map(|answer| Ok((answer, plm.score(&prompt, answer)?)))
         .collect::<Result<Vec<_>, plm::Error>>()?;

@@ -1,5 +1,7 @@
 //! Several pictures of different shapes in one question, and what they cost.
 //!
+//! The embedded model has learnt from one picture at a time; a released one compares them.
+//!
 //! ```sh
 //! cargo run --release --example several_images
 //! ```
@@ -10,11 +12,11 @@ use plm::{Content, Conversation, Decoding, Image, LoadOptions, PerceptionLM};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let plm = PerceptionLM::embedded(&LoadOptions::default())?;
-    let pictures = ["shapes.png", "rings.png", "rgba.png"]
+    let pictures = ["tests/fixtures/media/rings.png", "examples/media/scene.png"]
         .into_iter()
-        .map(|name| Image::open(format!("tests/fixtures/media/{name}")).map(Content::from))
+        .map(|path| Image::open(path).map(Content::from))
         .collect::<Result<Vec<_>, _>>()?;
-    let ask = Conversation::ask("What do the pictures have in common?", pictures);
+    let ask = Conversation::ask("How many things are there?", pictures);
 
     let decoding = Decoding {
         max_new_tokens: 24,

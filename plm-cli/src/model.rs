@@ -84,20 +84,20 @@ impl ModelSource {
         }
     }
 
-    /// Says that answers mean nothing where that is so.
-    pub(crate) fn warn_of_random_weights(&self) {
+    /// Says what answers where no model was given.
+    pub(crate) fn note_embedded_model(&self) {
         if *self == Self::Embedded {
             output::note(
-                "note: no --model was given, so the embedded checkpoint is used; its weights are random and its answers mean nothing",
+                "note: no --model was given, so the embedded model answers; it knows pictures and clips of coloured shapes, digits and short words, and nothing else",
             );
         }
     }
 
-    /// Says that tiles and tokens are those of the embedded checkpoint where that is so.
-    pub(crate) fn warn_of_embedded_files(&self) {
+    /// Says that tiles and tokens are those of the embedded model where that is so.
+    pub(crate) fn note_embedded_files(&self) {
         if *self == Self::Embedded {
             output::note(
-                "note: no --model was given, so tile size and vocabulary are those of the embedded checkpoint, which is a small one with random weights",
+                "note: no --model was given, so tile size and vocabulary are those of the embedded model, which is a small one",
             );
         }
     }

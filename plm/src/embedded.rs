@@ -1,7 +1,5 @@
-//! The checkpoint that is compiled into the crate.
-//!
-//! Its weights are random (see `tests/fixtures/make_fixtures.py`): it proves that a program
-//! works, and its answers mean nothing.
+//! The checkpoint that is compiled into the crate: a small model of a synthetic world (see
+//! `demo/README.md`).
 
 use crate::checkpoint::CheckpointFiles;
 

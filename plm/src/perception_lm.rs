@@ -57,9 +57,10 @@ impl PerceptionLM {
         Self::from_files(&CheckpointFiles::find(dir.as_ref())?, options)
     }
 
-    /// Loads the small checkpoint that is compiled into this crate.
+    /// Loads the small model that is compiled into this crate.
     ///
-    /// Its weights are random: it shows that everything works, and its answers mean nothing.
+    /// It answers questions about pictures and clips of coloured shapes, digits and short words, as
+    /// crate `plm-world` makes them, and knows nothing else.
     ///
     /// # Errors
     ///

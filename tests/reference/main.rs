@@ -10,6 +10,8 @@
 //! | `nf4` | weights in NF4 against bitsandbytes, and adapters beside them |
 //! | `caches` | what a model keeps between answers |
 //! | `adapters` | LoRA and DoRA adapters: beside the weights, and merged into them |
+//! | `exact_match` | how often a model answers as a file says |
+//! | `embedded_model` | what the model that is compiled in knows |
 //! | `finetune` | training steps against the reference's |
 //! | `training_runs` | whole runs: files of samples, checkpoints |
 //! | `loading` | damaged, lying and absurd checkpoints |
@@ -27,6 +29,7 @@ mod blocks;
 mod caches;
 mod cases;
 mod checkpoint_copy;
+mod embedded_model;
 mod exact_match;
 mod finetune;
 mod loading;

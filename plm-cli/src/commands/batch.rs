@@ -26,7 +26,7 @@ pub(crate) fn run(request: &GenerateRequest, source: &BatchSource) -> Result<(),
         let (prompts, preprocess): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let answers = plm.generate_batch(&prompts, &request.decoding)?;
         if !std::mem::replace(&mut warned, true) {
-            request.model.source.warn_of_random_weights();
+            request.model.source.note_embedded_model();
         }
         for (answer, preprocess) in answers.iter().zip(preprocess) {
             bar.suspend(|| {

@@ -55,7 +55,7 @@ pub(crate) fn run(args: CaptionRegionArgs) -> Result<(), Error> {
         _ => return Err(Error::usage("give --image and --box, or --video")),
     };
     let asked = Asked::of(&model, &conversation, &decoding)?;
-    model.source.warn_of_random_weights();
+    model.source.note_embedded_model();
     if args.json {
         return output::json(&Report {
             region: args.marks.region.map(|region| region.xyxy()),

@@ -34,7 +34,7 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Error> {
     };
     let media = open_media(&paths(&args.image), &paths(&args.video))?;
     let plm = model.load()?;
-    model.source.warn_of_random_weights();
+    model.source.note_embedded_model();
     let mut chat = Chat {
         session: new_session(&plm, args.system.as_deref()),
         plm: &plm,

@@ -27,7 +27,7 @@ struct EstimateReport {
 /// Prints the cost of the request's conversations; no weights are read.
 pub(crate) fn run(request: &GenerateRequest, as_json: bool) -> Result<(), Error> {
     let reports = reports(request)?;
-    request.model.source.warn_of_embedded_files();
+    request.model.source.note_embedded_files();
     reports.iter().try_for_each(|report| print(report, as_json))
 }
 

@@ -41,7 +41,7 @@ fn answer(
     busy.finish_and_clear();
     let answer = answer.map_err(|e| source.blame(e))?;
     // After everything that can fail, so that an error stands alone.
-    request.model.source.warn_of_random_weights();
+    request.model.source.note_embedded_model();
     match wanted {
         Wanted::Json => output::json(&AnswerReport::new(
             &request.model,
@@ -60,7 +60,7 @@ fn stream(
     prompt: &Prompt,
 ) -> Result<(), Error> {
     let pieces = started(plm, prompt, &request.decoding).map_err(|e| source.blame(e))?;
-    request.model.source.warn_of_random_weights();
+    request.model.source.note_embedded_model();
     for piece in pieces {
         output::piece(&piece.map_err(|e| source.blame(e))?)?;
     }

@@ -51,7 +51,7 @@ pub(crate) fn run(args: GroundArgs) -> Result<(), Error> {
         }
         _ => None,
     };
-    model.source.warn_of_random_weights();
+    model.source.note_embedded_model();
     if args.json {
         return output::json(&Report {
             understood: !parsed.found.is_empty(),

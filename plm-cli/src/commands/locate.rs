@@ -30,7 +30,7 @@ pub(crate) fn run(args: LocateArgs) -> Result<(), Error> {
     let asked = Asked::of(&model, &question.conversation(), &decoding)?;
     let parsed = question.read(&asked.answer.text);
     let shown = question.clip.shown();
-    model.source.warn_of_random_weights();
+    model.source.note_embedded_model();
     if args.json {
         return output::json(&Report {
             understood: !parsed.found.is_empty(),

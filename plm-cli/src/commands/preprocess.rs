@@ -49,7 +49,7 @@ pub(crate) fn run(args: PreprocessArgs) -> Result<(), Error> {
         .zip(opened)
         .map(|(path, medium)| report(&checkpoint, path, medium, &encoding))
         .collect::<Result<_, _>>()?;
-    model.warn_of_embedded_files();
+    model.note_embedded_files();
     let report = Report { media };
     if args.json {
         output::json(&report)

@@ -34,7 +34,7 @@ pub(crate) fn run(args: ScoreArgs) -> Result<(), Error> {
     let score = plm.score(&prompt, &args.continuation);
     busy.finish_and_clear();
     let score = score.map_err(|e| source.blame(e))?;
-    model.source.warn_of_random_weights();
+    model.source.note_embedded_model();
     let report = Report {
         log_likelihood: score.log_likelihood,
         is_greedy: score.is_greedy,

@@ -29,7 +29,7 @@ pub(crate) fn run(args: TokenizeArgs) -> Result<(), Error> {
         count: ids.len(),
         ids,
     };
-    model.warn_of_embedded_files();
+    model.note_embedded_files();
     if args.json {
         return output::json(&report);
     }

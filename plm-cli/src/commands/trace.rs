@@ -40,7 +40,7 @@ pub(crate) fn run(args: TraceArgs) -> Result<(), Error> {
         .map(|(name, stage)| (name.clone(), stage.shape.clone()));
     let shapes: Vec<(String, Vec<usize>)> = shapes.collect();
     file.write(stages)?;
-    model.source.warn_of_random_weights();
+    model.source.note_embedded_model();
     let report = Report {
         out: args.out.display().to_string(),
         tensors: shapes
