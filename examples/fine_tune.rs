@@ -8,8 +8,8 @@
 use std::error::Error;
 
 use plm::{
-    AdapterSource, Conversation, Decoding, EncodeOptions, Image, LoadOptions, PerceptionLM,
-    VisionInputType,
+    AdapterSource, Conversation, Decoding, EncodeOptions, Image, LoadOptions, Message,
+    PerceptionLM, Role, VisionInputType,
 };
 use plm_train::{LoraConfig, Sample, Trainable, Trainer, TrainerConfig, prepare, save_adapter};
 
@@ -23,7 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let answer = args.next().unwrap_or_else(|| "Three shapes.".into());
 
     let plm = PerceptionLM::from_dir(&model, &LoadOptions::default())?;
-    let ask = Conversation::ask(QUESTION, [Image::open(&picture)?.into()]);
+    // The same system text, here none, in training and in use.
+    let ask = Conversation::new().system("").message(Message::new(
+        Role::User,
+        [Image::open(&picture)?.into(), QUESTION.into()],
+    ));
     let options = EncodeOptions {
         vision_input_type: Some(VisionInputType::Vanilla),
         ..EncodeOptions::default()
@@ -46,11 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let lora = LoraConfig::default();
     let model_in_training = prepare(plm.model().clone(), &Trainable::Lora(lora.clone()), 0)?;
     let config = TrainerConfig {
-        learning_rate: 2e-2,
+        learning_rate: 5e-3,
         ..TrainerConfig::default()
     };
     let mut trainer = Trainer::new(model_in_training, config);
-    for _ in 0..40 {
+    for _ in 0..60 {
         let report = trainer.step(&[&batch])?;
         if report.step % 10 == 0 {
             println!("step {}: loss {:.3}", report.step, report.loss);
