@@ -20,7 +20,7 @@ const WORDS: usize = BLOCK / 2;
 const MOST: usize = 3;
 
 /// Inputs of a panel.
-const PANEL: usize = 256;
+const PANEL: usize = 128;
 
 /// Parts that numbers are multiplied by.
 #[derive(Clone, Copy)]
@@ -61,26 +61,30 @@ impl Parts {
     }
 }
 
-/// The first `count` parts of a number, as f32 whose lower halves are zero.
+/// The first parts of a number, as f32 whose lower halves are zero.
 #[inline(always)]
-fn split(number: f32, count: usize) -> [u32; MOST] {
+fn split<const PARTS: usize>(number: f32) -> [u32; PARTS] {
     const HIGH: u32 = 0xffff_0000;
+    const INFINITE: u32 = 0x7f80_0000;
     const QUIET: u32 = 0x0040_0000;
-    let mut parts = [0; MOST];
+    let size = number.to_bits() & !(1 << 31);
+    let mut parts = [0; PARTS];
     let mut rest = number;
-    for (i, part) in parts[..count].iter_mut().enumerate() {
+    for i in 0..PARTS {
         let bits = rest.to_bits();
         // What is cut off is part of the rest; the last part is rounded, unless it has no more.
-        let last = i + 1 == count && i > 0;
-        let carry = if last { 0x7fff + (bits >> 16 & 1) } else { 0 };
-        *part = bits.wrapping_add(carry) & HIGH;
-        if i == 0 && number.is_nan() {
-            *part |= QUIET;
-        }
-        rest -= f32::from_bits(*part);
+        let carry = 0x7fff + (bits >> 16 & 1);
+        let bits = if i > 0 && i + 1 == PARTS {
+            bits + carry
+        } else {
+            bits
+        };
+        parts[i] = bits & HIGH;
+        rest -= f32::from_bits(parts[i]);
         // What is infinite has no rest.
-        rest = if number.is_finite() { rest } else { 0.0 };
+        rest = if size < INFINITE { rest } else { 0.0 };
     }
+    parts[0] |= if size > INFINITE { QUIET } else { 0 };
     parts
 }
 
@@ -120,15 +124,10 @@ impl Arithmetic for Parts {
                 }
                 for i in 0..L::N / 2 {
                     let out = out.add((k / 2 + i) * width);
+                    let pair = [&numbers[2 * i], &numbers[2 * i + 1]];
                     match self.activations {
-                        2 => pack_pair::<2>(&numbers[2 * i], &numbers[2 * i + 1], out, width, L::N),
-                        _ => pack_pair::<MOST>(
-                            &numbers[2 * i],
-                            &numbers[2 * i + 1],
-                            out,
-                            width,
-                            L::N,
-                        ),
+                        2 => pack_pair::<L, 2>(pair, out, width),
+                        _ => pack_pair::<L, MOST>(pair, out, width),
                     }
                 }
             }
@@ -200,29 +199,37 @@ const fn row(parts: usize) -> usize {
 
 /// Writes the parts of two inputs of a vector of rows.
 #[inline(always)]
-unsafe fn pack_pair<const PARTS: usize>(
-    first: &[f32; 16],
-    second: &[f32; 16],
+unsafe fn pack_pair<L: Lanes, const PARTS: usize>(
+    pair: [&[f32; 16]; 2],
     out: *mut u32,
     width: usize,
-    lanes: usize,
 ) {
-    for lane in 0..lanes {
-        let [first, second] = [first, second].map(|numbers| split(numbers[lane], PARTS));
+    let mut words = [[0; 16]; PARTS];
+    for lane in 0..L::N {
+        let [first, second] = pair.map(|numbers| split::<PARTS>(numbers[lane]));
         for part in 0..PARTS {
-            *out.add(part * WORDS * width + lane) = first[part] >> 16 | second[part];
+            words[part][lane] = first[part] >> 16 | second[part];
         }
+    }
+    for part in 0..PARTS {
+        let out = out.add(part * WORDS * width);
+        out.copy_from_nonoverlapping(words[part].as_ptr(), L::N);
     }
 }
 
 /// Writes the parts of a block of weights.
 #[inline(always)]
 unsafe fn expand_block<const PARTS: usize>(numbers: &[f32; BLOCK], out: *mut u16) {
-    for (i, &number) in numbers.iter().enumerate() {
-        let parts = split(number, PARTS);
+    let mut halves = [[0; BLOCK]; PARTS];
+    for i in 0..BLOCK {
+        let parts = split::<PARTS>(numbers[i]);
         for part in 0..PARTS {
-            *out.add(part * BLOCK + i) = (parts[part] >> 16) as u16;
+            halves[part][i] = (parts[part] >> 16) as u16;
         }
+    }
+    for part in 0..PARTS {
+        let out = out.add(part * BLOCK);
+        out.copy_from_nonoverlapping(halves[part].as_ptr(), BLOCK);
     }
 }
 
@@ -242,26 +249,29 @@ mod tests {
         for i in 0..100_000u32 {
             let number = f32::from_bits(0x2000_0000 + i * 9973);
             for number in [number, -number] {
-                let three = split(number, 3);
+                let three = split::<3>(number);
                 assert!(three.iter().all(|part| part & 0xffff == 0));
                 assert_eq!(sum(&three), f64::from(number));
-                let off = sum(&split(number, 2)) / f64::from(number) - 1.0;
+                let off = sum(&split::<2>(number)) / f64::from(number) - 1.0;
                 assert!(off.abs() < 1.6e-5, "{number} {off}");
             }
         }
         for number in [f32::MAX, f32::MIN, 0.0] {
-            assert_eq!(sum(&split(number, 3)), f64::from(number));
+            assert_eq!(sum(&split::<3>(number)), f64::from(number));
         }
     }
 
     #[test]
     fn what_is_no_number_stays_none() {
-        for count in 1..=3 {
-            assert_eq!(sum(&split(f32::INFINITY, count)), f64::INFINITY);
-            assert_eq!(sum(&split(f32::NEG_INFINITY, count)), f64::NEG_INFINITY);
+        fn check<const PARTS: usize>() {
+            assert_eq!(sum(&split::<PARTS>(f32::INFINITY)), f64::INFINITY);
+            assert_eq!(sum(&split::<PARTS>(f32::NEG_INFINITY)), f64::NEG_INFINITY);
             for nan in [f32::NAN, f32::from_bits(0x7f80_0001)] {
-                assert!(f32::from_bits(split(nan, count)[0]).is_nan());
+                assert!(f32::from_bits(split::<PARTS>(nan)[0]).is_nan());
             }
         }
+        check::<1>();
+        check::<2>();
+        check::<3>();
     }
 }
