@@ -160,6 +160,7 @@ impl Level {
     }
 
     /// Whether this processor has a unit that multiplies matrices of bf16.
+    #[cfg(any(target_arch = "x86_64", test))]
     pub(crate) fn has_tiles(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
