@@ -137,7 +137,8 @@ impl Quantize {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct MatmulArgs {
     /// How exactly prompts and pictures are multiplied with weights that are not in q8 or q4: highest
-    /// (f32) or high (numbers of 16 bits where the processor is faster so).
+    /// (f32), high (numbers of 16 bits where the processor is faster so) or medium (bf16 where it is
+    /// faster so).
     #[arg(long, value_enum, default_value_t = Matmul::Highest)]
     matmul_precision: Matmul,
 }
@@ -147,6 +148,7 @@ impl MatmulArgs {
         match self.matmul_precision {
             Matmul::Highest => MatmulPrecision::Highest,
             Matmul::High => MatmulPrecision::High,
+            Matmul::Medium => MatmulPrecision::Medium,
         }
     }
 
@@ -155,6 +157,7 @@ impl MatmulArgs {
         let name = match self.matmul_precision {
             Matmul::Highest => "highest",
             Matmul::High => "high",
+            Matmul::Medium => "medium",
         };
         ["--matmul-precision", name]
     }
@@ -164,6 +167,7 @@ impl MatmulArgs {
 enum Matmul {
     Highest,
     High,
+    Medium,
 }
 
 /// How pictures and videos become tiles.

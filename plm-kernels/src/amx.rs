@@ -98,7 +98,7 @@ pub(crate) struct Step {
 ///
 /// - `a`: rows of bf16, `LDA` bytes apart; those of the second tile follow those of the first
 /// - `b`: rows of pairs of bf16, one for each column, `V` tiles wide
-/// - `c`: rows of f32, `V` tiles wide
+/// - `c`: `V` tiles of columns of rows of f32, `ldc` numbers apart
 ///
 /// # Safety
 ///
@@ -110,6 +110,7 @@ pub(crate) unsafe fn multiply<const V: usize, const LDA: usize>(
     a: *const u16,
     b: *const u16,
     c: *mut f32,
+    ldc: usize,
     add: bool,
 ) {
     let steps = steps.as_ptr_range();
@@ -117,8 +118,8 @@ pub(crate) unsafe fn multiply<const V: usize, const LDA: usize>(
     macro_rules! block {
         ($zero:literal, $load:literal, $factors:literal, $products:literal, $store:literal) => {
             asm!(
-                "lea {q}, [{c} + 8*{ld}]",
-                "lea {q}, [{q} + 8*{ld}]",
+                "lea {q}, [{c} + 8*{ldc}]",
+                "lea {q}, [{q} + 8*{ldc}]",
                 "test {add:e}, {add:e}",
                 "jnz 2f",
                 $zero,
@@ -149,6 +150,7 @@ pub(crate) unsafe fn multiply<const V: usize, const LDA: usize>(
                 add = in(reg) u32::from(add),
                 lda = in(reg) LDA,
                 ld = in(reg) V * ROW,
+                ldc = in(reg) ldc * size_of::<f32>(),
                 second = const SIDE * LDA,
                 options(nostack),
             )
@@ -160,32 +162,32 @@ pub(crate) unsafe fn multiply<const V: usize, const LDA: usize>(
              tilezero tmm1
              tilezero tmm2
              tilezero tmm3",
-            "tileloadd tmm0, [{c} + 1*{ld}]
-             tileloadd tmm1, [{c} + 1*{ld} + 64]
-             tileloadd tmm2, [{q} + 1*{ld}]
-             tileloadd tmm3, [{q} + 1*{ld} + 64]",
+            "tileloadd tmm0, [{c} + 1*{ldc}]
+             tileloadd tmm1, [{c} + 1*{ldc} + 64]
+             tileloadd tmm2, [{q} + 1*{ldc}]
+             tileloadd tmm3, [{q} + 1*{ldc} + 64]",
             "tileloadd tmm6, [{p} + 1*{ld}]
              tileloadd tmm7, [{p} + 1*{ld} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6
              tdpbf16ps tmm1, tmm4, tmm7
              tdpbf16ps tmm2, tmm5, tmm6
              tdpbf16ps tmm3, tmm5, tmm7",
-            "tilestored [{c} + 1*{ld}], tmm0
-             tilestored [{c} + 1*{ld} + 64], tmm1
-             tilestored [{q} + 1*{ld}], tmm2
-             tilestored [{q} + 1*{ld} + 64], tmm3"
+            "tilestored [{c} + 1*{ldc}], tmm0
+             tilestored [{c} + 1*{ldc} + 64], tmm1
+             tilestored [{q} + 1*{ldc}], tmm2
+             tilestored [{q} + 1*{ldc} + 64], tmm3"
         );
     } else {
         block!(
             "tilezero tmm0
              tilezero tmm2",
-            "tileloadd tmm0, [{c} + 1*{ld}]
-             tileloadd tmm2, [{q} + 1*{ld}]",
+            "tileloadd tmm0, [{c} + 1*{ldc}]
+             tileloadd tmm2, [{q} + 1*{ldc}]",
             "tileloadd tmm6, [{p} + 1*{ld}]",
             "tdpbf16ps tmm0, tmm4, tmm6
              tdpbf16ps tmm2, tmm5, tmm6",
-            "tilestored [{c} + 1*{ld}], tmm0
-             tilestored [{q} + 1*{ld}], tmm2"
+            "tilestored [{c} + 1*{ldc}], tmm0
+             tilestored [{q} + 1*{ldc}], tmm2"
         );
     }
 }

@@ -1,6 +1,10 @@
 //! Products of two f32 matrices, as gradients need them.
 
+#[cfg(target_arch = "x86_64")]
+mod parts;
+
 use crate::lanes::{Lanes, Level, Task, run};
+use crate::product::MatmulPrecision;
 use crate::scratch::with_scratch;
 use crate::threads::{for_each, num_threads};
 use crate::tile::{Shape, tiles};
@@ -155,8 +159,23 @@ impl Gemm {
         }
     }
 
-    /// Computes it on all threads. What comes out does not depend on their number.
-    pub(crate) unsafe fn compute_shared(self, level: Level) {
+    /// Computes it on all threads, in f32 unless less is asked for and the processor is faster so.
+    /// What comes out does not depend on the number of threads.
+    pub(crate) unsafe fn compute_shared(self, level: Level, precision: MatmulPrecision) {
+        #[cfg(target_arch = "x86_64")]
+        if level.has_tiles() && parts::fits(&self) {
+            match precision {
+                MatmulPrecision::Highest => {}
+                MatmulPrecision::High => return parts::compute_shared::<2>(self),
+                MatmulPrecision::Medium => return parts::compute_shared::<1>(self),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = precision;
+        self.compute_in_f32(level);
+    }
+
+    unsafe fn compute_in_f32(self, level: Level) {
         let turned = self.os == 1 && self.ks > 1;
         // Panels of columns are packed once for a block of rows. Turned rows are packed too, once
         // for several panels.

@@ -81,6 +81,9 @@ pub enum MatmulPrecision {
     /// and sums of a block that are exact; levels of NF4 are rounded to 13 bits. On other
     /// processors, in f32.
     High,
+    /// On processors with AMX, with activations and weights rounded to bf16, and sums in f32: the
+    /// rounding of Python's models in bf16. On others, as [`High`](Self::High).
+    Medium,
 }
 
 /// One product `y = activation(x · matrixᵀ + bias)`, row-major throughout.
@@ -112,7 +115,7 @@ impl<'a> Product<'a> {
 
     /// Whether numbers may be rounded to 16 bits or so.
     fn is_high(&self) -> bool {
-        self.matrix.is_codes() || self.precision == MatmulPrecision::High
+        self.matrix.is_codes() || self.precision != MatmulPrecision::Highest
     }
 }
 

@@ -68,7 +68,7 @@ fn compute<const N: usize, const D: usize>(
 ) -> [Tensor<D>; N] {
     match on_host(&x, &maps, activation) {
         Some(results) => results,
-        None => maps.map(|map| with_burn(x.clone(), map.weight, map.bias, activation)),
+        None => maps.map(|map| with_burn(x.clone(), map, activation)),
     }
 }
 
@@ -117,12 +117,8 @@ fn on_host<const N: usize, const D: usize>(
 ///
 /// A weight of another dtype is converted in panels of output rows, so the extra memory stays at a
 /// few MiB whatever the weight's size.
-fn with_burn<const D: usize>(
-    x: Tensor<D>,
-    weight: &Weight,
-    bias: Option<Tensor<1>>,
-    activation: Activation,
-) -> Tensor<D> {
+fn with_burn<const D: usize>(x: Tensor<D>, map: Map<'_>, activation: Activation) -> Tensor<D> {
+    let weight = map.weight;
     let mut dims = x.dims();
     let [d_output, d_input] = weight.dims();
     let rows = dims[..D - 1].iter().product();
@@ -131,9 +127,9 @@ fn with_burn<const D: usize>(
     // Folding to two dimensions first matters: a product of a 3-D tensor with the transposed
     // view would copy the weight.
     let x = x.reshape([rows, d_input]);
-    let y = match with_gradient(&x, weight, bias.as_ref()) {
+    let y = match with_gradient(&x, &map) {
         Some(y) => y,
-        None => match bias {
+        None => match map.bias {
             Some(bias) => matmul(x, weight) + bias.unsqueeze(),
             None => matmul(x, weight),
         },
@@ -147,12 +143,12 @@ fn with_burn<const D: usize>(
 
 /// The product by kernels that take gradients.
 #[cfg(feature = "autodiff")]
-fn with_gradient(x: &Tensor<2>, weight: &Weight, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
-    crate::gradient::product(x, weight, bias)
+fn with_gradient(x: &Tensor<2>, map: &Map<'_>) -> Option<Tensor<2>> {
+    crate::gradient::product(x, map.weight, map.bias.as_ref(), map.precision)
 }
 
 #[cfg(not(feature = "autodiff"))]
-fn with_gradient(_: &Tensor<2>, _: &Weight, _: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+fn with_gradient(_: &Tensor<2>, _: &Map<'_>) -> Option<Tensor<2>> {
     None
 }
 
@@ -268,13 +264,13 @@ mod tests {
             let bias = biased.then(|| random([d_output]));
             let activation = if gelu { Activation::Gelu } else { Activation::None };
             let x = random([2, rows, d_input]);
-            let map = Map {
+            let map = || Map {
                 weight: &weight,
                 bias: bias.clone(),
                 precision: MatmulPrecision::Highest,
             };
-            let [found] = compute(x.clone(), [map], activation);
-            with_burn(x, &weight, bias, activation)
+            let [found] = compute(x.clone(), [map()], activation);
+            with_burn(x, map(), activation)
                 .into_data()
                 // With blocks, the kernels may round activations to 16 bits.
                 .assert_approx_eq::<f32>(&found.into_data(), Tolerance::absolute(1e-3));

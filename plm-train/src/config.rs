@@ -5,7 +5,7 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plm::{FrameRule, Quantization, VisionInputType};
+use plm::{FrameRule, MatmulPrecision, Quantization, VisionInputType};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, LoraConfig, Schedule, Trainable, TrainerConfig};
@@ -73,6 +73,11 @@ pub struct Config {
     /// loading; with `nf4` that is QLoRA.
     #[serde(default)]
     pub quantize: Option<String>,
+    /// How exactly matrices are multiplied, forward and backward: `highest` (f32, the default),
+    /// `high` or `medium` (bf16 where the processor is faster so); see [`MatmulPrecision`].
+    /// Parameters, gradients and moments are f32 always.
+    #[serde(default)]
+    pub matmul_precision: Matmul,
     /// The optimiser.
     pub optim: Optim,
     /// What is learnt.
@@ -98,6 +103,29 @@ pub enum Init {
     Checkpoint,
     /// Random ones, drawn from the seed: the model is trained from nothing.
     Random,
+}
+
+/// How exactly matrices are multiplied; see [`MatmulPrecision`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matmul {
+    /// In f32.
+    #[default]
+    Highest,
+    /// With 16 bits of each number, where the processor is faster so.
+    High,
+    /// With 8 bits of each number, bf16, where the processor is faster so.
+    Medium,
+}
+
+impl From<Matmul> for MatmulPrecision {
+    fn from(matmul: Matmul) -> Self {
+        match matmul {
+            Matmul::Highest => Self::Highest,
+            Matmul::High => Self::High,
+            Matmul::Medium => Self::Medium,
+        }
+    }
 }
 
 /// What is trained; see [`Trainable`].

@@ -216,6 +216,14 @@ fn draw(metrics: &Metrics, observe: &mut impl FnMut(Event<'_>) -> Flow) {
 
 /// The model that a run begins with, or goes on with after a checkpoint.
 fn initial(config: &Config, resumed: Option<&Path>) -> Result<Model, Error> {
+    let mut model = read(config, resumed)?;
+    for (_, linear) in model.linears() {
+        linear.precision = config.matmul_precision.into();
+    }
+    Ok(model)
+}
+
+fn read(config: &Config, resumed: Option<&Path>) -> Result<Model, Error> {
     let trains_adapters = config.train == Part::Lora;
     let mut options = LoadOptions::default();
     match trains_adapters {

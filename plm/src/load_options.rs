@@ -75,7 +75,8 @@ pub struct LoadOptions {
     /// How exactly prompts and pictures are multiplied with matrices that are not in blocks of 8 or
     /// 4 bits.
     /// [`High`](MatmulPrecision::High) is faster on processors that have the instructions for it,
-    /// and changes logits by some ten-thousandths.
+    /// and changes logits by some ten-thousandths; [`Medium`](MatmulPrecision::Medium) is faster
+    /// still, and rounds as Python's models in bf16 do.
     pub matmul_precision: MatmulPrecision,
     /// Adapters that are added to the model's linear layers, in this order.
     pub adapters: Vec<AdapterSource>,

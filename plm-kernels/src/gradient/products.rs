@@ -2,7 +2,7 @@ use crate::fresh::fresh;
 use crate::gemm::Gemm;
 use crate::lanes::Level;
 use crate::matrix::{Matrix, Weights};
-use crate::product::{Product, expand_row, products};
+use crate::product::{MatmulPrecision, Product, expand_row, products};
 use crate::threads::{Shared, for_each};
 
 /// Rows of a weight in another format than f32 that are widened together.
@@ -15,8 +15,13 @@ const PANEL: usize = 512;
 /// # Panics
 ///
 /// When shapes do not match.
-pub fn input_gradient(y: &[f32], rows: usize, matrix: &Matrix<'_>) -> Vec<f32> {
-    input_gradient_at(Level::best(), y, rows, matrix)
+pub fn input_gradient(
+    y: &[f32],
+    rows: usize,
+    matrix: &Matrix<'_>,
+    precision: MatmulPrecision,
+) -> Vec<f32> {
+    input_gradient_at(Level::best(), y, rows, matrix, precision)
 }
 
 pub(super) fn input_gradient_at(
@@ -24,6 +29,7 @@ pub(super) fn input_gradient_at(
     y: &[f32],
     rows: usize,
     matrix: &Matrix<'_>,
+    precision: MatmulPrecision,
 ) -> Vec<f32> {
     let (outputs, inputs) = (matrix.rows(), matrix.columns());
     assert_eq!(y.len(), rows * outputs, "gradient of a product");
@@ -42,7 +48,7 @@ pub(super) fn input_gradient_at(
             add: first > 0,
         };
         // SAFETY: row `i` of `y` has `count` numbers from `first` on, and the weights so many rows.
-        unsafe { part.compute_shared(level) };
+        unsafe { part.compute_shared(level, precision) };
     };
     if outputs == 0 {
         return vec![0.0; rows * inputs];
@@ -75,11 +81,17 @@ pub(super) fn input_gradient_at(
 /// # Panics
 ///
 /// When shapes do not match.
-pub fn weight_gradient(y: &[f32], x: &[f32], rows: usize) -> Vec<f32> {
-    weight_gradient_at(Level::best(), y, x, rows)
+pub fn weight_gradient(y: &[f32], x: &[f32], rows: usize, precision: MatmulPrecision) -> Vec<f32> {
+    weight_gradient_at(Level::best(), y, x, rows, precision)
 }
 
-pub(super) fn weight_gradient_at(level: Level, y: &[f32], x: &[f32], rows: usize) -> Vec<f32> {
+pub(super) fn weight_gradient_at(
+    level: Level,
+    y: &[f32],
+    x: &[f32],
+    rows: usize,
+    precision: MatmulPrecision,
+) -> Vec<f32> {
     assert!(rows > 0 && y.len().is_multiple_of(rows) && x.len().is_multiple_of(rows));
     let (outputs, inputs) = (y.len() / rows, x.len() / rows);
     let product = |c| Gemm {
@@ -96,7 +108,11 @@ pub(super) fn weight_gradient_at(level: Level, y: &[f32], x: &[f32], rows: usize
         add: false,
     };
     // SAFETY: both have `rows` rows, of which there is one; so all is written.
-    unsafe { fresh(outputs * inputs, |c| product(c).compute_shared(level)) }
+    unsafe {
+        fresh(outputs * inputs, |c| {
+            product(c).compute_shared(level, precision)
+        })
+    }
 }
 
 /// The product `x · weightᵀ + bias` of very many rows: `[rows, rows of the matrix]`. Where there
@@ -111,15 +127,16 @@ pub fn product_of_rows(
     rows: usize,
     matrix: &Matrix<'_>,
     bias: Option<&[f32]>,
+    precision: MatmulPrecision,
 ) -> Vec<f32> {
     let (outputs, inputs) = (matrix.rows(), matrix.columns());
     assert_eq!(x.len(), rows * inputs, "rows of a product");
     assert!(bias.is_none_or(|bias| bias.len() == outputs), "bias");
     let Weights::F32(weights) = matrix.weights() else {
-        return other_product(x, rows, matrix, bias);
+        return other_product(x, rows, matrix, bias, precision);
     };
     if rows < 4 * inputs || inputs == 0 || outputs < 16 {
-        return other_product(x, rows, matrix, bias);
+        return other_product(x, rows, matrix, bias, precision);
     }
     let mut turned = vec![0.0; weights.len()];
     for (o, row) in weights.chunks_exact(inputs).enumerate() {
@@ -152,15 +169,22 @@ pub fn product_of_rows(
                 ldc: outputs,
                 add: bias.is_some(),
             };
-            product.compute_shared(Level::best());
+            product.compute_shared(Level::best(), precision);
         })
     }
 }
 
-fn other_product(x: &[f32], rows: usize, matrix: &Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+fn other_product(
+    x: &[f32],
+    rows: usize,
+    matrix: &Matrix<'_>,
+    bias: Option<&[f32]>,
+    precision: MatmulPrecision,
+) -> Vec<f32> {
     let mut y = vec![0.0; rows * matrix.rows()];
     let mut product = Product::new(*matrix, &mut y);
     product.bias = bias;
+    product.precision = precision;
     products(x, rows, &mut [product]);
     y
 }

@@ -5,7 +5,10 @@ use super::attention::attention_gradient_at;
 use super::norms::normalize_gradient_at;
 use super::products::{input_gradient_at, weight_gradient_at};
 use super::*;
-use crate::{Attention, BlockFormat, Level, Matrix, Norm, Weights, attention, normalize, quantize};
+use crate::{
+    Attention, BlockFormat, Level, MatmulPrecision, Matrix, Norm, Weights, attention, normalize,
+    quantize,
+};
 use half::f16;
 
 fn numbers(count: usize, seed: f32) -> Vec<f32> {
@@ -39,48 +42,60 @@ fn check(what: &str, x: &[f32], y: &[f32], found: &[f32], f: impl Fn(&[f32]) -> 
 
 #[test]
 fn products_give_what_sums_in_f64_give() {
+    use MatmulPrecision::{High, Highest, Medium};
     for (rows, outputs, inputs) in [
         (1, 1, 1),
         (3, 5, 17),
         (50, 40, 33),
         (700, 19, 70),
         (9, 600, 64),
+        (330, 45, 40),
+        (1100, 70, 530),
     ] {
-        let (y, w) = (numbers(rows * outputs, 0.3), numbers(outputs * inputs, 1.7));
-        let x = numbers(rows * inputs, 0.9);
-        let matrix = Matrix::new(outputs, inputs, Weights::F32(&w));
-        for level in Level::available() {
-            let of_input = input_gradient_at(level, &y, rows, &matrix);
-            let of_weight = weight_gradient_at(level, &y, &x, rows);
-            let product = product_of_rows(&x, rows, &matrix, Some(&w[..outputs]));
-            for i in (0..rows * outputs).step_by(7) {
-                let (r, o) = (i / outputs, i % outputs);
-                let expected: f64 = (0..inputs)
-                    .map(|k| f64::from(x[r * inputs + k]) * f64::from(w[o * inputs + k]))
-                    .sum();
-                let found = f64::from(product[i] - w[o]);
-                assert!((found - expected).abs() < 1e-3, "{level:?}");
-            }
-            for i in (0..rows * inputs).step_by(7) {
-                let (r, k) = (i / inputs, i % inputs);
-                let expected: f64 = (0..outputs)
-                    .map(|o| f64::from(y[r * outputs + o]) * f64::from(w[o * inputs + k]))
-                    .sum();
-                assert!(
-                    (f64::from(of_input[i]) - expected).abs() < 1e-3,
-                    "{level:?}"
-                );
-            }
-            for i in (0..outputs * inputs).step_by(7) {
-                let (o, k) = (i / inputs, i % inputs);
-                let expected: f64 = (0..rows)
-                    .map(|r| f64::from(y[r * outputs + o]) * f64::from(x[r * inputs + k]))
-                    .sum();
-                assert!(
-                    (f64::from(of_weight[i]) - expected).abs() < 1e-3,
-                    "{level:?}"
-                );
-            }
+        for (precision, tolerance) in [(Highest, 3e-6), (High, 3.2e-5), (Medium, 7.9e-3)] {
+            check_products(rows, outputs, inputs, precision, tolerance);
+        }
+    }
+}
+
+fn check_products(
+    rows: usize,
+    outputs: usize,
+    inputs: usize,
+    precision: MatmulPrecision,
+    tolerance: f64,
+) {
+    let (y, w) = (numbers(rows * outputs, 0.3), numbers(outputs * inputs, 1.7));
+    let x = numbers(rows * inputs, 0.9);
+    let matrix = Matrix::new(outputs, inputs, Weights::F32(&w));
+    let check = |what: &str, found: f32, terms: &mut dyn Iterator<Item = (f32, f32)>| {
+        let terms = terms.map(|(a, b)| f64::from(a) * f64::from(b));
+        let (sum, size) = terms.fold((0.0, 1.0), |(sum, size), t| (sum + t, size + t.abs()));
+        let off = (f64::from(found) - sum).abs();
+        assert!(
+            off <= tolerance * size,
+            "{what} {precision:?} {rows} {outputs}x{inputs}: {found}, not {sum}"
+        );
+    };
+    let bias = vec![1.0; outputs];
+    let product = product_of_rows(&x, rows, &matrix, Some(&bias), precision);
+    for i in (0..rows * outputs).step_by(7) {
+        let (r, o) = (i / outputs, i % outputs);
+        let mut terms = (0..inputs).map(|k| (x[r * inputs + k], w[o * inputs + k]));
+        check("product", product[i] - 1.0, &mut terms);
+    }
+    for level in Level::available() {
+        let of_input = input_gradient_at(level, &y, rows, &matrix, precision);
+        for i in (0..rows * inputs).step_by(7) {
+            let (r, k) = (i / inputs, i % inputs);
+            let mut terms = (0..outputs).map(|o| (y[r * outputs + o], w[o * inputs + k]));
+            check("input", of_input[i], &mut terms);
+        }
+        let of_weight = weight_gradient_at(level, &y, &x, rows, precision);
+        for i in (0..outputs * inputs).step_by(7) {
+            let (o, k) = (i / inputs, i % inputs);
+            let mut terms = (0..rows).map(|r| (y[r * outputs + o], x[r * inputs + k]));
+            check("weight", of_weight[i], &mut terms);
         }
     }
 }
@@ -105,8 +120,11 @@ fn quantised_weights_give_the_gradient_of_what_they_stand_for() {
     for (row, out) in wide.chunks_mut(inputs).enumerate() {
         crate::expand_row(&rounded, row, out);
     }
-    let expected = input_gradient(&y, rows, &Matrix::new(outputs, inputs, Weights::F32(&wide)));
-    let found = input_gradient(&y, rows, &rounded);
+    let expected = {
+        let wide = Matrix::new(outputs, inputs, Weights::F32(&wide));
+        input_gradient(&y, rows, &wide, MatmulPrecision::Highest)
+    };
+    let found = input_gradient(&y, rows, &rounded, MatmulPrecision::Highest);
     for (a, b) in found.iter().zip(&expected) {
         assert!((a - b).abs() < 1e-3);
     }

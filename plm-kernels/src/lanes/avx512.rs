@@ -4,7 +4,7 @@ use super::{Lanes, Task};
 
 /// Sixteen f32 of AVX-512.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512;
+pub(crate) struct Avx512;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
 pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {

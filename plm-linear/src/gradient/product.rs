@@ -1,5 +1,5 @@
 use burn::tensor::Tensor;
-use plm_kernels::{input_gradient, product_of_rows, sum_rows, weight_gradient};
+use plm_kernels::{MatmulPrecision, input_gradient, product_of_rows, sum_rows, weight_gradient};
 
 use super::{Argument, Operation, record};
 use crate::Weight;
@@ -10,6 +10,7 @@ use crate::host::{self, F32s};
 struct Multiplied {
     weight: Weight,
     rows: usize,
+    precision: MatmulPrecision,
     /// The input, where the weight has a gradient.
     x: Option<F32s>,
 }
@@ -17,13 +18,13 @@ struct Multiplied {
 impl Multiplied {
     fn of_input(&self, y: &[f32]) -> Vec<f32> {
         let held = self.weight.held().expect("the weight was there");
-        input_gradient(y, self.rows, &self.weight.matrix(&held))
+        input_gradient(y, self.rows, &self.weight.matrix(&held), self.precision)
     }
 
     fn of_weight(&self, y: &[f32]) -> Vec<f32> {
         let x = self.x.as_ref();
         let x = x.expect("it is kept where the weight is tracked");
-        weight_gradient(y, x, self.rows)
+        weight_gradient(y, x, self.rows, self.precision)
     }
 
     fn of_bias(&self, y: &[f32]) -> Vec<f32> {
@@ -65,6 +66,7 @@ pub(crate) fn product(
     x: &Tensor<2>,
     weight: &Weight,
     bias: Option<&Tensor<1>>,
+    precision: MatmulPrecision,
 ) -> Option<Tensor<2>> {
     let tracked = match weight {
         Weight::Float(weight) => Some(weight.val()).filter(Tensor::is_autodiff),
@@ -82,7 +84,7 @@ pub(crate) fn product(
         && tracked.is_none()
         && bias.is_autodiff()
     {
-        return Some(product(x, weight, None)? + bias.clone().unsqueeze());
+        return Some(product(x, weight, None, precision)? + bias.clone().unsqueeze());
     }
     let x = Argument::new(x)?;
     let bias = match bias {
@@ -90,11 +92,12 @@ pub(crate) fn product(
         None => None,
     };
     let own = bias.as_ref().map(|bias| &*bias.values);
-    let y = product_of_rows(&x.values, rows, &inner.matrix(&held), own);
+    let y = product_of_rows(&x.values, rows, &inner.matrix(&held), own, precision);
     let y = host::tensor(y, [rows, d_output], &device);
     let mut operation = Multiplied {
         weight: inner.clone(),
         rows,
+        precision,
         x: None,
     };
     let Some(weight) = tracked else {
@@ -133,7 +136,7 @@ mod tests {
                 unreachable!("it is of floats");
             };
             let held = held.val();
-            let y = product(&x, &weight, Some(&bias)).unwrap();
+            let y = product(&x, &weight, Some(&bias), MatmulPrecision::Highest).unwrap();
             let found = (y * factors.clone()).sum().backward();
             let y = x.clone().matmul(w.clone().transpose()) + bias.clone().unsqueeze();
             let expected = (y * factors).sum().backward();
@@ -169,7 +172,7 @@ mod tests {
             Weight::Nf4(Nf4::quantize(&matrix, &device)),
         ] {
             let x = random([20, 64]).autodiff().require_grad();
-            let y = product(&x, &weight, None).unwrap();
+            let y = product(&x, &weight, None, MatmulPrecision::Highest).unwrap();
             let gradients = y.sum().backward();
             let rows: Vec<u32> = (0..30).collect();
             let expected = weight.rows(&rows, &device).sum_dim(0).expand([20, 64]);
@@ -178,6 +181,8 @@ mod tests {
                 .into_data()
                 .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-3));
         }
-        assert!(product(&random([2, 64]), &float(DType::F32), None).is_none());
+        let x = random([2, 64]);
+        let frozen = float(DType::F32);
+        assert!(product(&x, &frozen, None, MatmulPrecision::Highest).is_none());
     }
 }

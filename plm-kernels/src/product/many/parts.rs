@@ -4,7 +4,7 @@
 //! numbers of bf16 are exact in f32, in which they are summed, so that a product of the parts is as
 //! precise as the number of parts says.
 
-use super::{Arithmetic, Panel, Product, Rows};
+use super::{Arithmetic, MatmulPrecision, Panel, Product, Rows};
 use crate::amx::{self, Step};
 use crate::format::Format;
 use crate::lanes::{self, Lanes, Level, Task};
@@ -37,10 +37,12 @@ impl Parts {
         if !level.has_tiles() {
             return None;
         }
-        let activations = match list.iter().all(Product::is_high) {
-            true => 2,
-            false => MOST,
+        let wanted = |product: &Product<'_>| match product.precision {
+            MatmulPrecision::Medium => 1,
+            _ if product.is_high() => 2,
+            _ => MOST,
         };
+        let activations = list.iter().map(wanted).max()?;
         let needed = |product: &Product<'_>| match product.matrix.weights() {
             Weights::Bf16(_) => 1,
             // 11 bits of f16; the codes of the others, multiplied by a scale of so many.
@@ -72,9 +74,9 @@ fn split<const PARTS: usize>(number: f32) -> [u32; PARTS] {
     let mut rest = number;
     for i in 0..PARTS {
         let bits = rest.to_bits();
-        // What is cut off is part of the rest; the last part is rounded, unless it has no more.
+        // What is cut off is part of the rest; the last part is rounded.
         let carry = 0x7fff + (bits >> 16 & 1);
-        let bits = if i > 0 && i + 1 == PARTS {
+        let bits = if i + 1 == PARTS && size < INFINITE {
             bits + carry
         } else {
             bits
@@ -126,6 +128,7 @@ impl Arithmetic for Parts {
                     let out = out.add((k / 2 + i) * width);
                     let pair = [&numbers[2 * i], &numbers[2 * i + 1]];
                     match self.activations {
+                        1 => pack_pair::<L, 1>(pair, out, width),
                         2 => pack_pair::<L, 2>(pair, out, width),
                         _ => pack_pair::<L, MOST>(pair, out, width),
                     }
@@ -184,9 +187,11 @@ impl Arithmetic for Parts {
         for o in (0..panel.outputs).step_by(Self::TILE) {
             let weights = b.add(o * self.words(PANEL)).cast();
             let c = c.add(o * V * L::N);
+            let (a, ldc) = (a.cast(), V * L::N);
             match self.activations {
-                2 => amx::multiply::<V, { row(2) }>(steps, weights, a.cast(), c, panel.add),
-                _ => amx::multiply::<V, { row(MOST) }>(steps, weights, a.cast(), c, panel.add),
+                1 => amx::multiply::<V, { row(1) }>(steps, weights, a, c, ldc, panel.add),
+                2 => amx::multiply::<V, { row(2) }>(steps, weights, a, c, ldc, panel.add),
+                _ => amx::multiply::<V, { row(MOST) }>(steps, weights, a, c, ldc, panel.add),
             }
         }
     }
