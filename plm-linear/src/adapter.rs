@@ -91,8 +91,12 @@ impl Adapter {
         weight: &Weight,
         bias: Option<Tensor<1>>,
     ) -> Tensor<D> {
-        let drops = self.dropout.prob > 0.0 && x.is_autodiff();
-        let x = self.dropout.forward(x);
+        // The first layer's input has no gradient, but is dropped too where the adapter is trained.
+        let drops = self.dropout.prob > 0.0 && self.lora_a.device().is_autodiff();
+        let x = match drops {
+            true => self.dropout.forward(x.autodiff()),
+            false => x,
+        };
         let low = linear(x.clone(), &self.lora_a, None);
         let low = linear(low, &self.lora_b, None) * self.scale;
         let Some(magnitude) = &self.magnitude else {

@@ -227,7 +227,12 @@ mod tests {
             .clone()
             .reshape([6, 2048])
             .matmul(weight.clone().cast(DType::F32).transpose());
-        with_burn(x, &float(weight), None, Activation::None)
+        let map = Map {
+            weight: &float(weight),
+            bias: None,
+            precision: MatmulPrecision::Highest,
+        };
+        with_burn(x, map, Activation::None)
             .reshape([6, 600])
             .into_data()
             .assert_approx_eq::<f32>(&whole.into_data(), Tolerance::absolute(1e-3));

@@ -1,0 +1,172 @@
+//! Activation checkpointing: of each block of the model only the input is kept; what is in it is
+//! computed a second time when its gradients are due.
+
+use std::cell::Cell;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Gradients, Tensor};
+use plm::Model;
+
+use crate::loss::{Batch, device};
+use crate::{Error, Sample};
+
+/// The mean cross-entropy of a batch's labels times `share`, and its gradients: those of a backward
+/// pass of [`loss`](crate::loss()), but that dropout is drawn from `seed` for each block.
+pub(crate) fn loss_and_gradients(
+    model: &Model,
+    samples: &[Sample],
+    pad_id: u32,
+    share: f64,
+    seed: u64,
+) -> Result<(f64, GradientsParams), Error> {
+    let batch = Batch::new(samples)?;
+    let device = device(model);
+    let (tower, decoder) = (&model.vision_tower, &model.language_model);
+    let rope = tower.rope(&device);
+    let tower_is_trained = is_trained(tower);
+    let seeds = Cell::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let next_seed = || seeds.replace(seeds.get().wrapping_add(1));
+
+    let mut towers = Vec::new();
+    let encode = |tiles| {
+        if !tower_is_trained {
+            return Ok(tower.forward(tiles)?);
+        }
+        let mut chain = Chain::new(tower.embed(tiles)?);
+        for block in &tower.blocks {
+            chain.push(next_seed(), |x| block.forward(x, &rope));
+        }
+        let end = chain.end.clone();
+        towers.push(chain);
+        Ok(tower.finish(end))
+    };
+    let embeddings = model.embed_batch_with(&batch.prompts, batch.seq, pad_id, &device, encode)?;
+    let shape = [batch.prompts.len(), batch.seq];
+    let sequences = decoder.sequences(shape, batch.lengths(), &device);
+    let sequences = sequences.map_err(plm::Error::from)?;
+    let mut layers = Chain::new(embeddings);
+    for layer in &decoder.layers {
+        layers.push(next_seed(), |x| sequences.forward(layer, x));
+    }
+    let hidden = decoder.norm.forward(layers.end.clone());
+    let loss = batch.loss(model, hidden) * share;
+    let value = loss.clone().into_scalar::<f64>();
+
+    let mut found = Found {
+        model,
+        gradients: GradientsAccumulator::new(),
+    };
+    if loss.is_tracked() {
+        let mut of_head = loss.backward();
+        found.add(&mut of_head);
+        if let Some(of_embeddings) = layers.backward(&of_head, &mut found) {
+            for tower in towers {
+                tower.backward(&of_embeddings, &mut found);
+            }
+        }
+    }
+    Ok((value, found.gradients.grads()))
+}
+
+/// Whether a module has parameters that gradients are wanted of.
+fn is_trained(module: &impl Module) -> bool {
+    struct Any(bool);
+    impl ModuleVisitor for Any {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= param.is_require_grad();
+        }
+    }
+    let mut any = Any(false);
+    module.visit(&mut any);
+    any.0
+}
+
+/// Gradients of the model's parameters.
+struct Found<'a> {
+    model: &'a Model,
+    gradients: GradientsAccumulator<Model>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, gradients: &mut Gradients) {
+        let gradients = GradientsParams::from_module(gradients, self.model);
+        self.gradients.accumulate(self.model, gradients);
+    }
+}
+
+/// Blocks that run one after the other, each of which is a graph of its own.
+struct Chain<'a> {
+    /// What goes into the first, with the graph that it comes from, if there is one.
+    start: Tensor<3>,
+    blocks: Vec<Recomputed<'a>>,
+    /// What came out of the last; another graph begins with it.
+    end: Tensor<3>,
+}
+
+/// A block that is computed a second time.
+struct Recomputed<'a> {
+    /// What went into it, `[.., .., width]`, without a graph.
+    x: Tensor<3>,
+    /// Whether a gradient of that is wanted.
+    is_tracked: bool,
+    seed: u64,
+    run: Box<dyn Fn(Tensor<3>) -> Tensor<3> + 'a>,
+}
+
+impl Recomputed<'_> {
+    /// Computes it on a new graph; gives where that begins and ends.
+    fn run(&self) -> [Tensor<3>; 2] {
+        let x = beginning(&self.x, self.is_tracked);
+        self.x.device().seed(self.seed);
+        let y = (self.run)(x.clone());
+        [x, y]
+    }
+}
+
+/// The same numbers without their graph, where a new one begins if it is wanted.
+fn beginning(x: &Tensor<3>, is_tracked: bool) -> Tensor<3> {
+    let x = x.clone().without_autodiff();
+    match is_tracked {
+        true => x.autodiff().require_grad(),
+        false => x,
+    }
+}
+
+impl<'a> Chain<'a> {
+    fn new(start: Tensor<3>) -> Self {
+        Self {
+            end: beginning(&start, start.is_tracked()),
+            start,
+            blocks: Vec::new(),
+        }
+    }
+
+    /// Runs one more block. What it draws at random is drawn from `seed`.
+    fn push(&mut self, seed: u64, run: impl Fn(Tensor<3>) -> Tensor<3> + 'a) {
+        let block = Recomputed {
+            is_tracked: self.end.is_tracked(),
+            x: self.end.clone().without_autodiff(),
+            seed,
+            run: Box::new(run),
+        };
+        let [_, y] = block.run();
+        self.end = beginning(&y, y.is_tracked());
+        self.blocks.push(block);
+    }
+
+    /// Goes back from the end, whose gradient is among `gradients`, if one is wanted; gives those of
+    /// the graph that the chain starts from, if there is one.
+    fn backward(self, gradients: &Gradients, found: &mut Found<'_>) -> Option<Gradients> {
+        let mut of_y = self.end.grad(gradients)?;
+        for block in self.blocks.into_iter().rev() {
+            let [x, y] = block.run();
+            let mut gradients = (y * of_y.autodiff()).sum().backward();
+            found.add(&mut gradients);
+            of_y = x.grad_remove(&mut gradients)?;
+        }
+        let mut gradients = (self.start * of_y.autodiff()).sum().backward();
+        found.add(&mut gradients);
+        Some(gradients)
+    }
+}
