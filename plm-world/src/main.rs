@@ -33,6 +33,12 @@ enum Command {
         #[arg(long, default_value_t = 0.15)]
         clips: f64,
     },
+    /// Writes pictures with several lists of answers each, in any order (the third stage, beside
+    /// captions and conversations).
+    Lists {
+        #[command(flatten)]
+        set: Set,
+    },
     /// Writes pictures and clips with a conversation each (the third stage).
     Questions {
         #[command(flatten)]
@@ -135,6 +141,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Tiles { set } => set.write(Task::Tiles),
+        Command::Lists { set } => set.write(Task::Lists),
         Command::Captions { set, clips } => set.write(Task::Captions { clips }),
         Command::Questions {
             set,

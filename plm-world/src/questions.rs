@@ -2,6 +2,7 @@
 
 mod attributes;
 mod follow_up;
+mod lists;
 mod numbers;
 mod places;
 mod relations;
@@ -12,6 +13,9 @@ use crate::caption::{caption, caption_cells};
 use crate::mention::{Attribute, Mention};
 use crate::scene::{pick, weighted};
 use crate::{Kind, Scene};
+
+pub(crate) use lists::lists;
+use places::name;
 
 /// What a question asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

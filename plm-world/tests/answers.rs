@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plm_world::{Backgrounds, Category, Kind, Scene, Thing, Turn, ask, converse};
+use plm_world::{
+    Backgrounds, Category, DataSet, Kind, Medium, Scene, Task, Thing, Turn, ask, converse,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -387,4 +389,64 @@ fn it_is_what_the_turn_before_is_about() {
         }
     }
     assert!(found > 1000, "{found}");
+}
+
+/// What an entry of a list should say after its colon.
+fn listed(scene: &Scene, category: Category, asked: &str) -> Option<String> {
+    match category {
+        Category::Presence => presence(scene, "", asked, ""),
+        Category::Count => count(scene, "", asked, ""),
+        Category::Position => {
+            let thing = only(scene, asked)?;
+            let (row, column) = (thing.row + 1, thing.column + 1);
+            Some(format!(
+                "{} in row {row} column {column}",
+                name(Some(thing))
+            ))
+        }
+        Category::Place => {
+            let (row, column) = asked.strip_prefix("row ")?.split_once(" column ")?;
+            at_cell(scene, "", row, column)
+        }
+        Category::Neighbour => {
+            let (direction, phrase) = asked.split_once(" the ")?;
+            next_to(scene, "", direction, phrase)
+        }
+        Category::Relation => {
+            let (a, b) = asked.split_once(" and ")?;
+            let patterns = ["Is @m left or right of @n?", "Is @m above or below @n?"];
+            let found = patterns.map(|pattern| relation(scene, pattern, a, b));
+            Some(found.into_iter().flatten().collect::<Vec<_>>().join(", "))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn lists_say_of_each_entry_what_the_scene_says() {
+    let set = DataSet {
+        task: Task::Lists,
+        seed: 13,
+        backgrounds: Backgrounds::All,
+    };
+    let mut entries: BTreeMap<Category, usize> = BTreeMap::new();
+    for index in 0..2000 {
+        let sample = set.sample(index);
+        let Medium::Picture(scene) = &sample.medium else {
+            panic!("lists are about pictures");
+        };
+        for turn in &sample.turns {
+            let mut places = BTreeSet::new();
+            for entry in turn.answer.strip_suffix('.').unwrap().split(". ") {
+                let (asked, answer) = entry.split_once(": ").unwrap();
+                let expected = listed(scene, turn.category, asked);
+                assert_eq!(expected.as_deref(), Some(answer), "{turn:?} {scene:#?}");
+                *entries.entry(turn.category).or_default() += 1;
+                let is_new = places.insert(answer.to_owned());
+                assert!(is_new || turn.category != Category::Position, "{turn:?}");
+            }
+        }
+    }
+    assert_eq!(entries.len(), 6, "{entries:?}");
+    assert!(entries.values().all(|&count| count > 1000), "{entries:?}");
 }

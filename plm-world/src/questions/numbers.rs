@@ -9,18 +9,7 @@ use crate::{Colour, Kind, Scene, Shape, WORDS};
 
 pub(super) fn presence(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
     let yes = rng.random_bool(0.5);
-    let mention = if yes {
-        let thing = scene
-            .things
-            .get(rng.random_range(0..scene.things.len().max(1)))?;
-        let mut mentions = Mention::all(thing);
-        mentions.retain(is_worth_asking);
-        pick(&mentions, rng)
-    } else {
-        (0..20)
-            .map(|_| near_miss(scene, rng))
-            .find(|mention| is_worth_asking(mention) && mention.count(scene) == 0)?
-    };
+    let mention = present(scene, yes, rng)?;
     let phrasings: &[&str] = match mention.noun {
         Noun::Word(Some(_)) => &[
             "Do you see {a}?",
@@ -38,6 +27,22 @@ pub(super) fn presence(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
     };
     let question = say(phrasings, &mention.a(), "", rng);
     Some(Turn::new(Category::Presence, question, yes_or_no(yes)))
+}
+
+/// Something that is in the scene, or something that is not.
+pub(super) fn present(scene: &Scene, yes: bool, rng: &mut impl Rng) -> Option<Mention> {
+    if yes {
+        let thing = scene
+            .things
+            .get(rng.random_range(0..scene.things.len().max(1)))?;
+        let mut mentions = Mention::all(thing);
+        mentions.retain(is_worth_asking);
+        Some(pick(&mentions, rng))
+    } else {
+        (0..20)
+            .map(|_| near_miss(scene, rng))
+            .find(|mention| is_worth_asking(mention) && mention.count(scene) == 0)
+    }
 }
 
 /// Names something, or the colour of any digit, word or thing.
@@ -109,7 +114,7 @@ pub(super) fn count(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
 }
 
 /// What can be counted: by shape, colour and size, most of it in the scene.
-fn countable(scene: &Scene, rng: &mut impl Rng) -> Vec<Mention> {
+pub(super) fn countable(scene: &Scene, rng: &mut impl Rng) -> Vec<Mention> {
     let mut colours: Vec<Colour> = scene.things.iter().map(|thing| thing.colour).collect();
     colours.push(pick(&Colour::seen_on(&scene.background), rng));
     let shapes = scene.things.iter().filter_map(|thing| match thing.kind {

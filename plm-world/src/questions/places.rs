@@ -108,6 +108,24 @@ fn quarter(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
 }
 
 pub(super) fn neighbour(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
+    let (direction, mention, there) = beside(scene, 0.12, rng)?;
+    let phrasings = [
+        "What is directly {a} {b}?",
+        "What do you see directly {a} {b}?",
+        "Which thing is directly {a} {b}?",
+        "Name what is directly {a} {b}.",
+    ];
+    let question = say(&phrasings, direction, &mention.the(), rng);
+    Some(Turn::new(Category::Neighbour, question, name(there)))
+}
+
+/// A direction, a thing, and what is in the cell there; `empty` is the share of cells with nothing,
+/// of which there are more than of others.
+pub(super) fn beside<'s>(
+    scene: &'s Scene,
+    empty: f64,
+    rng: &mut impl Rng,
+) -> Option<(&'static str, Mention, Option<&'s Thing>)> {
     let not_word = |kind| !matches!(kind, Kind::Word(..));
     let (index, mention) = unique_mention(scene, Attribute::Place, not_word, rng)?;
     let Thing { row, column, .. } = scene.things[index];
@@ -117,8 +135,7 @@ pub(super) fn neighbour(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
         ("above", -1, 0),
         ("below", 1, 0),
     ];
-    // There are more empty cells than others beside a thing; most are not asked for.
-    let empty = rng.random_bool(0.12);
+    let empty = rng.random_bool(empty);
     let cells = directions
         .into_iter()
         .filter_map(|(direction, down, right)| {
@@ -132,16 +149,9 @@ pub(super) fn neighbour(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
         return None;
     }
     let (direction, there) = pick(&cells, rng);
-    let phrasings = [
-        "What is directly {a} {b}?",
-        "What do you see directly {a} {b}?",
-        "Which thing is directly {a} {b}?",
-        "Name what is directly {a} {b}.",
-    ];
-    let question = say(&phrasings, direction, &mention.the(), rng);
-    Some(Turn::new(Category::Neighbour, question, name(there)))
+    Some((direction, mention, there))
 }
 
-fn name(thing: Option<&Thing>) -> String {
+pub(super) fn name(thing: Option<&Thing>) -> String {
     thing.map_or_else(|| NOTHING.to_owned(), |thing| Mention::full(thing).one())
 }

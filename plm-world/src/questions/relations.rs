@@ -60,7 +60,7 @@ pub(super) fn relation(scene: &Scene, rng: &mut impl Rng) -> Option<Turn> {
 }
 
 /// Whether all columns of one are left of the other's, or all right of them.
-fn is_left_of(a: &Thing, b: &Thing) -> Option<bool> {
+pub(super) fn is_left_of(a: &Thing, b: &Thing) -> Option<bool> {
     if a.column + a.columns() <= b.column {
         Some(true)
     } else if b.column + b.columns() <= a.column {
@@ -70,6 +70,6 @@ fn is_left_of(a: &Thing, b: &Thing) -> Option<bool> {
     }
 }
 
-fn is_above(a: &Thing, b: &Thing) -> Option<bool> {
+pub(super) fn is_above(a: &Thing, b: &Thing) -> Option<bool> {
     (a.row != b.row).then_some(a.row < b.row)
 }
