@@ -96,7 +96,7 @@ pub(crate) struct Step {
 
 /// `c (+)= Σ a · b` of `32` rows and `V` tiles of columns, one after the other in a row of `c`.
 ///
-/// - `a`: rows of bf16, `LDA` bytes apart; those of the second tile follow those of the first
+/// - `a`: two tiles of rows of bf16, one after the other
 /// - `b`: rows of pairs of bf16, one for each column, `V` tiles wide
 /// - `c`: `V` tiles of columns of rows of f32, `ldc` numbers apart
 ///
@@ -105,7 +105,7 @@ pub(crate) struct Step {
 /// Within [`with_tiles`]; everything that the steps name must be there, and `c` whole. There must be
 /// a step.
 #[inline(always)]
-pub(crate) unsafe fn multiply<const V: usize, const LDA: usize>(
+pub(crate) unsafe fn multiply<const V: usize>(
     steps: &[Step],
     a: *const u16,
     b: *const u16,
@@ -148,10 +148,10 @@ pub(crate) unsafe fn multiply<const V: usize, const LDA: usize>(
                 b = in(reg) b,
                 c = in(reg) c,
                 add = in(reg) u32::from(add),
-                lda = in(reg) LDA,
+                lda = in(reg) ROW,
                 ld = in(reg) V * ROW,
                 ldc = in(reg) ldc * size_of::<f32>(),
-                second = const SIDE * LDA,
+                second = const SIDE * ROW,
                 options(nostack),
             )
         };

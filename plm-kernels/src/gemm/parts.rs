@@ -107,7 +107,6 @@ unsafe fn multiply<const PARTS: usize>(
     packed_a: *const u32,
     edge: *mut f32,
 ) {
-    const LDA: usize = 64;
     let add = gemm.add || start > 0;
     for (j, a) in (0..gemm.n).step_by(SIDE).zip(0..) {
         let a = packed_a.add(a * panel(PARTS)).cast();
@@ -116,10 +115,10 @@ unsafe fn multiply<const PARTS: usize>(
             let c = gemm.c.add(i * gemm.ldc + j);
             let (rows, columns) = (SIDE.min(gemm.m - i), SIDE.min(gemm.n - j));
             if rows == SIDE && columns == SIDE {
-                amx::multiply::<2, LDA>(steps, b, a, c, gemm.ldc, add);
+                amx::multiply::<2>(steps, b, a, c, gemm.ldc, add);
                 continue;
             }
-            amx::multiply::<2, LDA>(steps, b, a, edge, SIDE, false);
+            amx::multiply::<2>(steps, b, a, edge, SIDE, false);
             for row in 0..rows {
                 let c = c.add(row * gemm.ldc);
                 for x in 0..columns {

@@ -60,14 +60,16 @@ pub(super) trait Arithmetic: Copy + Sync {
         width: usize,
     );
 
-    /// Widens the inputs of a row of weights from `start` on, a panel's depth of them.
+    /// Widens the inputs of a row of weights from `start` on, a panel's depth of them, to where
+    /// output `o` of the panel stands.
     unsafe fn expand<L: Lanes, F: Format>(
         self,
         format: F,
         matrix: &Matrix<'_>,
         row: usize,
         start: usize,
-        out: *mut f32,
+        panel: *mut f32,
+        o: usize,
     );
 
     /// Multiplies a group of `V` vectors of rows with the outputs of a panel; what stands at
@@ -287,11 +289,8 @@ impl<F: Format, A: Arithmetic> Task for ManyRows<'_, F, A> {
             let depth = A::DEPTH.min(inputs - start);
             for o in 0..self.piece.count {
                 let row = self.piece.first + o;
-                let out = self
-                    .weights
-                    .as_mut_ptr()
-                    .add(o * arithmetic.words(A::DEPTH));
-                arithmetic.expand::<L, F>(self.format, matrix, row, start, out);
+                let panel = self.weights.as_mut_ptr();
+                arithmetic.expand::<L, F>(self.format, matrix, row, start, panel, o);
                 // What is expanded next is far from here; it comes meanwhile.
                 let next = start + depth..(start + depth + A::DEPTH).min(matrix.padded_columns());
                 self.format.fetch(row, matrix.columns(), next);

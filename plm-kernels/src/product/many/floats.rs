@@ -50,8 +50,10 @@ impl Arithmetic for Floats {
         matrix: &Matrix<'_>,
         row: usize,
         start: usize,
-        out: *mut f32,
+        panel: *mut f32,
+        o: usize,
     ) {
+        let out = panel.add(o * Self::DEPTH);
         let end = (start + Self::DEPTH).min(matrix.padded_columns());
         format.expand::<L>(row, matrix.columns(), start, end, out);
     }

@@ -87,8 +87,10 @@ impl Arithmetic for Integers {
         matrix: &Matrix<'_>,
         row: usize,
         start: usize,
-        out: *mut f32,
+        panel: *mut f32,
+        o: usize,
     ) {
+        let out = panel.add(o * self.words(Self::DEPTH));
         let end = (start + Self::DEPTH).min(Self::padded(matrix.columns()));
         for (i, block) in (start / BLOCK..end / BLOCK).enumerate() {
             let out = out.add(i * WORDS);

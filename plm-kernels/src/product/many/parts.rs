@@ -144,15 +144,18 @@ impl Arithmetic for Parts {
         matrix: &Matrix<'_>,
         row: usize,
         start: usize,
-        out: *mut f32,
+        panel: *mut f32,
+        o: usize,
     ) {
         let end = (start + PANEL).min(matrix.padded_columns());
         let mut numbers = [0.0; PANEL];
         format.expand::<L>(row, matrix.columns(), start, end, numbers.as_mut_ptr());
         let blocks = (end - start).div_ceil(BLOCK);
-        let out: *mut u16 = out.cast();
+        // Rows of a tile stand side by side, so that it is read in one go.
+        let tiles = panel.add(o / Self::TILE * Self::TILE * self.words(PANEL));
+        let out: *mut u16 = tiles.cast::<u16>().add(o % Self::TILE * BLOCK);
         for (block, numbers) in numbers.as_chunks::<BLOCK>().0[..blocks].iter().enumerate() {
-            let out = out.add(block * BLOCK * self.weights);
+            let out = out.add(block * self.weights * Self::TILE * BLOCK);
             match self.weights {
                 1 => expand_block::<1>(numbers, out),
                 2 => expand_block::<2>(numbers, out),
@@ -177,7 +180,7 @@ impl Arithmetic for Parts {
             for (w, x) in self.terms() {
                 let x = (block * self.activations + x) * part * V * L::N;
                 steps[count] = Step {
-                    a: ((block * self.weights + w) * part) as u32,
+                    a: ((block * self.weights + w) * Self::TILE * part) as u32,
                     b: x as u32,
                 };
                 count += 1;
@@ -187,19 +190,9 @@ impl Arithmetic for Parts {
         for o in (0..panel.outputs).step_by(Self::TILE) {
             let weights = b.add(o * self.words(PANEL)).cast();
             let c = c.add(o * V * L::N);
-            let (a, ldc) = (a.cast(), V * L::N);
-            match self.activations {
-                1 => amx::multiply::<V, { row(1) }>(steps, weights, a, c, ldc, panel.add),
-                2 => amx::multiply::<V, { row(2) }>(steps, weights, a, c, ldc, panel.add),
-                _ => amx::multiply::<V, { row(MOST) }>(steps, weights, a, c, ldc, panel.add),
-            }
+            amx::multiply::<V>(steps, weights, a.cast(), c, V * L::N, panel.add);
         }
     }
-}
-
-/// Bytes from a panel's row of weights to the next, beside activations of so many parts.
-const fn row(parts: usize) -> usize {
-    PANEL * parts * size_of::<u16>()
 }
 
 /// Writes the parts of two inputs of a vector of rows.
@@ -222,7 +215,7 @@ unsafe fn pack_pair<L: Lanes, const PARTS: usize>(
     }
 }
 
-/// Writes the parts of a block of weights.
+/// Writes the parts of a block of weights, each in a tile of its own.
 #[inline(always)]
 unsafe fn expand_block<const PARTS: usize>(numbers: &[f32; BLOCK], out: *mut u16) {
     let mut halves = [[0; BLOCK]; PARTS];
@@ -233,7 +226,7 @@ unsafe fn expand_block<const PARTS: usize>(numbers: &[f32; BLOCK], out: *mut u16
         }
     }
     for part in 0..PARTS {
-        let out = out.add(part * BLOCK);
+        let out = out.add(part * Parts::TILE * BLOCK);
         out.copy_from_nonoverlapping(halves[part].as_ptr(), BLOCK);
     }
 }
