@@ -9,7 +9,12 @@ use crate::{Quarter, Scene, Thing};
 /// column 1. top right: nothing. bottom left: ...`. A word stands in the column of its first cell.
 #[must_use]
 pub fn caption(scene: &Scene) -> String {
-    let quarters = Quarter::ALL.map(|quarter| {
+    caption_of(scene, Quarter::ALL)
+}
+
+/// The same with the quarters in another order.
+pub(crate) fn caption_of(scene: &Scene, quarters: [Quarter; 4]) -> String {
+    let quarters = quarters.map(|quarter| {
         let things: Vec<String> = scene.in_quarter(quarter).map(with_place).collect();
         let things = if things.is_empty() {
             "nothing".to_owned()

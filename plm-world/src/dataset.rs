@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::clip::describe;
-use crate::questions::{describe_cells, lists};
+use crate::questions::{describe_cells, list};
 use crate::{
     Backgrounds, Category, Clip, Error, Scene, Turn, ask, ask_clip, converse, converse_clip,
 };
@@ -21,9 +21,6 @@ pub const ROWS: &str = "rows.jsonl";
 
 /// Most files of a folder.
 const FOLDER_FILES: u64 = 1000;
-
-/// Lists about one picture.
-const LISTS: usize = 3;
 
 /// What the samples of a data set are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,9 +33,12 @@ pub enum Task {
         /// The share of clips.
         clips: f64,
     },
-    /// Several lists of answers each, in any order: of where things are, what is at places, how many
+    /// A list of answers each, in any order: of where things are, what is at places, how many
     /// there are and the like.
-    Lists,
+    Lists {
+        /// Whether they are of places alone.
+        places_only: bool,
+    },
     /// A conversation each.
     Questions {
         /// Questions about one picture.
@@ -111,7 +111,7 @@ impl DataSet {
             Task::Questions { .. } => 1,
             Task::Evaluation => 2,
             Task::Tiles => 3,
-            Task::Lists => 4,
+            Task::Lists { places_only } => 4 + u64::from(places_only),
         };
         rng.set_stream(task << 60 | index);
         let noise_seed = rng.random();
@@ -131,11 +131,10 @@ impl DataSet {
                 let turns = converse_clip(&clip, turns, &mut rng);
                 (Medium::Clip(clip), turns)
             }
-            Task::Lists => loop {
+            Task::Lists { places_only } => loop {
                 let scene = Scene::random(self.backgrounds, &mut rng);
-                let turns = lists(&scene, LISTS, &mut rng);
-                if !turns.is_empty() {
-                    break (Medium::Picture(scene), turns);
+                if let Some(turn) = list(&scene, places_only, &mut rng) {
+                    break (Medium::Picture(scene), vec![turn]);
                 }
             },
             Task::Captions { .. } => self.picture_with(Category::Caption, &mut rng),
@@ -214,7 +213,7 @@ impl DataSet {
                     ("the share of clips", clips),
                 ]
             }
-            Task::Tiles | Task::Lists | Task::Evaluation => Vec::new(),
+            Task::Tiles | Task::Lists { .. } | Task::Evaluation => Vec::new(),
         };
         let outside = |(_, value): &(&str, f64)| !(0.0..=1.0).contains(value);
         match shares.into_iter().find(outside) {

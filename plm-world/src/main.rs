@@ -33,11 +33,14 @@ enum Command {
         #[arg(long, default_value_t = 0.15)]
         clips: f64,
     },
-    /// Writes pictures with several lists of answers each, in any order (the third stage, beside
+    /// Writes pictures with a list of answers each, in any order (the third stage, beside
     /// captions and conversations).
     Lists {
         #[command(flatten)]
         set: Set,
+        /// Of places alone: what is where.
+        #[arg(long)]
+        places: bool,
     },
     /// Writes pictures and clips with a conversation each (the third stage).
     Questions {
@@ -141,7 +144,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Tiles { set } => set.write(Task::Tiles),
-        Command::Lists { set } => set.write(Task::Lists),
+        Command::Lists { set, places } => set.write(Task::Lists {
+            places_only: places,
+        }),
         Command::Captions { set, clips } => set.write(Task::Captions { clips }),
         Command::Questions {
             set,

@@ -14,7 +14,7 @@ use crate::mention::{Attribute, Mention};
 use crate::scene::{pick, weighted};
 use crate::{Kind, Scene};
 
-pub(crate) use lists::lists;
+pub(crate) use lists::list;
 use places::name;
 
 /// What a question asks for.

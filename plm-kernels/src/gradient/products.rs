@@ -11,6 +11,8 @@ const PANEL: usize = 512;
 /// The gradient of the input of a product, `y · weight`: `[rows, columns of the matrix]`.
 ///
 /// - `y`: the gradient of the result, `[rows, rows of the matrix]`
+/// - `precision`: below the highest, parts of bf16 are multiplied on processors with AMX; others
+///   compute in f32
 ///
 /// # Panics
 ///
@@ -77,6 +79,7 @@ pub(super) fn input_gradient_at(
 ///
 /// - `y`: the gradient of the result, `[rows, outputs]`
 /// - `x`: the input, `[rows, inputs]`
+/// - `precision`: as of [`input_gradient`]
 ///
 /// # Panics
 ///

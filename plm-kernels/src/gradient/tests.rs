@@ -101,6 +101,37 @@ fn check_products(
 }
 
 #[test]
+fn numbers_that_are_none_are_not_lost() {
+    let (rows, outputs, inputs) = (40, 64, 48);
+    let (w, x) = (numbers(outputs * inputs, 1.7), numbers(rows * inputs, 0.9));
+    let matrix = Matrix::new(outputs, inputs, Weights::F32(&w));
+    for odd in [f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY] {
+        let mut y = numbers(rows * outputs, 0.3);
+        y[3 * outputs + 40] = odd;
+        for precision in [
+            MatmulPrecision::Highest,
+            MatmulPrecision::High,
+            MatmulPrecision::Medium,
+        ] {
+            let of_input = input_gradient(&y, rows, &matrix, precision);
+            for (row, found) in of_input.chunks(inputs).enumerate() {
+                assert!(
+                    found.iter().all(|x| x.is_finite() == (row != 3)),
+                    "{odd} {precision:?}"
+                );
+            }
+            let of_weight = weight_gradient(&y, &x, rows, precision);
+            for (o, found) in of_weight.chunks(inputs).enumerate() {
+                assert!(
+                    found.iter().all(|x| x.is_finite() == (o != 40)),
+                    "{odd} {precision:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn quantised_weights_give_the_gradient_of_what_they_stand_for() {
     let (rows, outputs, inputs) = (7, 1100, 64);
     let (y, w) = (numbers(rows * outputs, 0.3), numbers(outputs * inputs, 1.7));
@@ -120,11 +151,9 @@ fn quantised_weights_give_the_gradient_of_what_they_stand_for() {
     for (row, out) in wide.chunks_mut(inputs).enumerate() {
         crate::expand_row(&rounded, row, out);
     }
-    let expected = {
-        let wide = Matrix::new(outputs, inputs, Weights::F32(&wide));
-        input_gradient(&y, rows, &wide, MatmulPrecision::Highest)
-    };
-    let found = input_gradient(&y, rows, &rounded, MatmulPrecision::Highest);
+    let wide = Matrix::new(outputs, inputs, Weights::F32(&wide));
+    let [expected, found] =
+        [wide, rounded].map(|w| input_gradient(&y, rows, &w, MatmulPrecision::Highest));
     for (a, b) in found.iter().zip(&expected) {
         assert!((a - b).abs() < 1e-3);
     }

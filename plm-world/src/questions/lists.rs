@@ -7,35 +7,50 @@ use rand::{Rng, RngExt};
 use super::{
     Category, Turn, name, numbers, pick, places, relations, say, unique_mention, yes_or_no,
 };
-use crate::Scene;
-use crate::caption::row_and_column;
+use crate::caption::{caption_of, row_and_column};
 use crate::mention::{Attribute, Mention};
 use crate::scene::GRID;
+use crate::{Quarter, Scene};
 
 /// Most entries of a list.
 const MOST: usize = 8;
 
 /// Categories that have lists.
-const LISTED: [Category; 6] = [
+const ALL: &[Category] = &[
     Category::Presence,
     Category::Count,
     Category::Position,
     Category::Place,
     Category::Relation,
     Category::Neighbour,
+    Category::Caption,
 ];
 
-/// Several lists about a scene, each of another category; fewer where it has no more.
-pub(crate) fn lists(scene: &Scene, num_lists: usize, rng: &mut impl Rng) -> Vec<Turn> {
-    let mut categories = LISTED;
-    categories.shuffle(rng);
-    let lists = categories
-        .into_iter()
-        .filter_map(|category| list(scene, category, rng));
-    lists.take(num_lists).collect()
+/// Those of where things are.
+const PLACES: &[Category] = &[Category::Position, Category::Place, Category::Caption];
+
+/// A list about a scene, if it has one of the category that is drawn. One alone: what a list before
+/// says would be read there, not seen.
+pub(crate) fn list(scene: &Scene, places_only: bool, rng: &mut impl Rng) -> Option<Turn> {
+    match pick(if places_only { PLACES } else { ALL }, rng) {
+        Category::Caption => Some(quarters(scene, rng)),
+        category => list_of(scene, category, rng),
+    }
 }
 
-fn list(scene: &Scene, category: Category, rng: &mut impl Rng) -> Option<Turn> {
+/// A caption whose quarters come in any order.
+fn quarters(scene: &Scene, rng: &mut impl Rng) -> Turn {
+    let mut quarters = Quarter::ALL;
+    quarters.shuffle(rng);
+    let phrasings = ["What is in every quarter?", "Describe every quarter."];
+    Turn::new(
+        Category::Caption,
+        pick(&phrasings, rng),
+        caption_of(scene, quarters),
+    )
+}
+
+fn list_of(scene: &Scene, category: Category, rng: &mut impl Rng) -> Option<Turn> {
     let (phrasings, entry): (_, fn(&Scene, &mut _) -> Option<(String, String)>) = match category {
         Category::Presence => (["Which things are there?", "What is there?"], presence),
         Category::Count => (["How many are there?", "Count everything."], count),
