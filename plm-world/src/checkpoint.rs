@@ -95,6 +95,7 @@ fn world_tokenizer(seed: u64) -> Result<(Vec<u8>, usize), Error> {
             turns: 8,
             captions: 0.0,
             clips: 0.2,
+            places_only: false,
         },
     ];
     let sets = tasks.map(|task| DataSet {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::clip::describe;
-use crate::questions::{describe_cells, list};
+use crate::questions::{converse_of_places, describe_cells, list};
 use crate::{
     Backgrounds, Category, Clip, Error, Scene, Turn, ask, ask_clip, converse, converse_clip,
 };
@@ -47,6 +47,9 @@ pub enum Task {
         captions: f64,
         /// The share of clips.
         clips: f64,
+        /// Whether questions about pictures are of places alone: where things are, what is there and
+        /// how they lie to each other.
+        places_only: bool,
     },
     /// One question each, of all categories in turn.
     Evaluation,
@@ -141,9 +144,14 @@ impl DataSet {
             Task::Questions { captions, .. } if rng.random_bool(captions) => {
                 self.picture_with(Category::Caption, &mut rng)
             }
-            Task::Questions { turns, .. } => {
+            Task::Questions {
+                turns, places_only, ..
+            } => {
                 let scene = Scene::random(self.backgrounds, &mut rng);
-                let turns = converse(&scene, turns, &mut rng);
+                let turns = match places_only {
+                    true => converse_of_places(&scene, turns, &mut rng),
+                    false => converse(&scene, turns, &mut rng),
+                };
                 (Medium::Picture(scene), turns)
             }
             Task::Evaluation => {

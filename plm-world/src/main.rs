@@ -55,6 +55,9 @@ enum Command {
         /// The share of clips.
         #[arg(long, default_value_t = 0.15)]
         clips: f64,
+        /// Of places alone, where they are about pictures: what is where.
+        #[arg(long)]
+        places: bool,
     },
     /// Writes single questions of all categories in turn, on pictures that no training set has.
     Evaluation {
@@ -153,10 +156,12 @@ fn run(command: Command) -> Result<(), Error> {
             turns,
             captions,
             clips,
+            places,
         } => set.write(Task::Questions {
             turns,
             captions,
             clips,
+            places_only: places,
         }),
         Command::Evaluation { set } => set.write(Task::Evaluation),
         Command::Checkpoint { dir, seed } => {

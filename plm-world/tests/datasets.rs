@@ -14,6 +14,7 @@ const QUESTIONS: Task = Task::Questions {
     turns: 6,
     captions: 0.1,
     clips: 0.2,
+    places_only: false,
 };
 
 fn write(task: Task, dir: &Path, start: u64, count: u64) -> Result<(), Error> {
@@ -238,4 +239,40 @@ fn the_folder_s_processor_reads_rows_a_token_a_word() {
             trained_ids.len()
         );
     }
+}
+
+#[test]
+fn questions_of_places_are_of_places() {
+    let set = DataSet {
+        task: Task::Questions {
+            turns: 2,
+            captions: 0.0,
+            clips: 0.0,
+            places_only: true,
+        },
+        seed: 4,
+        backgrounds: Backgrounds::All,
+    };
+    let categories = (0..300).flat_map(|index| set.sample(index).turns);
+    let mut counts: BTreeMap<Category, usize> = BTreeMap::new();
+    for turn in categories {
+        *counts.entry(turn.category).or_default() += 1;
+    }
+    // Of an empty picture it is asked whether something is there.
+    counts.remove(&Category::Presence);
+    let expected = [
+        Category::Position,
+        Category::Place,
+        Category::Relation,
+        Category::Neighbour,
+    ];
+    assert!(expected.iter().all(|category| counts[category] > 30));
+    // Of what `it` is, it may be asked on.
+    let others = counts
+        .iter()
+        .filter(|(category, _)| !expected.contains(category));
+    assert!(
+        others.map(|(_, count)| count).sum::<usize>() < 60,
+        "{counts:?}"
+    );
 }
