@@ -18,12 +18,17 @@ make tiles tiles-grey --count 60000 --grey --seed 1
 make tiles tiles --count 100000 --seed 2
 make captions captions --count 60000 --seed 3
 make questions questions --count 140000 --turns 8 --captions 0 --seed 4
+make lists lists --count 60000 --seed 6
+make lists places --places --count 50000 --seed 7
+make questions single --count 160000 --turns 1 --captions 0 --seed 8
+make questions single-places --count 45000 --turns 1 --captions 0 --clips 0 --places --seed 9
 make evaluation evaluation --count 2002 --seed 5
 
-for stage in 1-tiles-grey 2-tiles 3-pictures; do
+for config in "$recipe"/[0-9]*.toml; do
+    stage=$(basename "$config" .toml)
     [ -e "runs/$stage/final" ] && continue
-    cp "$recipe/$stage.toml" .
+    cp "$config" .
     "$bin/plm" train "$stage.toml" --resume
 done
 "$bin/plm" plot runs/*/metrics.jsonl --out loss.png
-"$bin/plm" eval data/evaluation/rows.jsonl --model runs/3-pictures/final --max-new-tokens 200
+"$bin/plm" eval data/evaluation/rows.jsonl --model runs/9-decay/final --max-new-tokens 200

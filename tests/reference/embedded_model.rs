@@ -9,12 +9,21 @@ use crate::reference_data::*;
 /// Questions of a category.
 const QUESTIONS: usize = 60;
 
-/// The least share of right answers, in percent, below what `demo/README.md` says by what
-/// chance does to so few questions.
-const LEAST: f64 = 15.0;
+/// The least share of right answers, in percent, below what `demo/README.md` says by what chance
+/// does to so few questions.
+fn least(category: &str) -> f64 {
+    match category {
+        "colour" | "digit" | "shape" | "size" => 88.0,
+        "clip" | "comparison" | "word" => 75.0,
+        "caption" | "presence" => 65.0,
+        "count" | "place" => 50.0,
+        "position" => 42.0,
+        _ => 20.0,
+    }
+}
 
 /// The same of all questions together.
-const LEAST_OF_ALL: f64 = 62.0;
+const LEAST_OF_ALL: f64 = 76.0;
 
 #[test]
 fn questions_of_all_categories_are_answered_right() {
@@ -38,7 +47,8 @@ fn questions_of_all_categories_are_answered_right() {
     assert_eq!(categories.len(), Category::ALL.len());
     for (category, tally) in categories {
         assert_eq!(tally.questions, QUESTIONS);
-        assert!(percent(*tally) >= LEAST, "{category}: {categories:?}");
+        let share = percent(*tally);
+        assert!(share >= least(category), "{category}: {categories:?}");
     }
     assert!(percent(found.total) >= LEAST_OF_ALL, "{categories:?}");
 }
