@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use plm::{AdapterSource, ConvertOptions, Layout, LoadOptions, PerceptionLM, Precision, convert};
 use plm_train::{Config, Event, ExactMatchOptions, Flow, exact_match, fine_tune};
-use plm_world::{Backgrounds, DataSet, Medium, Task};
+use plm_world::{Backgrounds, DataSet, Medium, Quarter, Task};
 use serde_json::json;
 
 const QUESTION: &str = "What are the findings?";
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         r#"
         model = {model:?}
         dump_dir = "run"
-        epochs = 8.0
+        epochs = 4.0
         train = "lora"
         lora = {{ rank = 16, alpha = 32 }}
         optim = {{ lr = 2e-3, warmup = 5 }}
@@ -146,14 +146,17 @@ fn draw_pictures(dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
         seed: 99,
         backgrounds: Backgrounds::All,
     };
-    for index in 0..160 {
+    for index in 0..560 {
         let sample = set.sample(index);
         let Medium::Picture(scene) = &sample.medium else {
             continue;
         };
         let name = format!("{index:03}.png");
         fs::write(dir.join(&name), sample.encode(&name)?)?;
-        let colours = scene.things.iter().map(|thing| thing.colour.name());
+        let things = Quarter::ALL
+            .into_iter()
+            .flat_map(|quarter| scene.in_quarter(quarter));
+        let colours = things.map(|thing| thing.colour.name());
         let caption = format!("Findings: {}.", colours.collect::<Vec<_>>().join(", "));
         fs::write(dir.join(name).with_extension("txt"), caption)?;
     }

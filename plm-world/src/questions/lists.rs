@@ -15,6 +15,9 @@ use crate::{Quarter, Scene};
 /// Most entries of a list.
 const MOST: usize = 8;
 
+/// Draws what is asked in an entry, and its answer.
+type Ask<R> = fn(&Scene, &mut R) -> Option<(String, String)>;
+
 /// Categories that have lists.
 const ALL: &[Category] = &[
     Category::Presence,
@@ -51,7 +54,7 @@ fn quarters(scene: &Scene, rng: &mut impl Rng) -> Turn {
 }
 
 fn list_of(scene: &Scene, category: Category, rng: &mut impl Rng) -> Option<Turn> {
-    let (phrasings, entry): (_, fn(&Scene, &mut _) -> Option<(String, String)>) = match category {
+    let (phrasings, entry): (_, Ask<_>) = match category {
         Category::Presence => (["Which things are there?", "What is there?"], presence),
         Category::Count => (["How many are there?", "Count everything."], count),
         Category::Position => (["Where is everything?", "Where is every thing?"], position),
