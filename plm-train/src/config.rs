@@ -73,10 +73,6 @@ pub struct Config {
     /// loading; with `nf4` that is QLoRA.
     #[serde(default)]
     pub quantize: Option<String>,
-    /// Whether the input of each block alone is kept for its gradients, and the rest computed a
-    /// second time: less memory for a third more time.
-    #[serde(default)]
-    pub activation_checkpointing: bool,
     /// How exactly matrices are multiplied, forward and backward: `highest` (f32, the default),
     /// `high` or `medium` (bf16 where the processor is faster so); see [`MatmulPrecision`].
     /// Parameters, gradients and moments are f32 always.
@@ -399,7 +395,6 @@ impl Config {
             epsilon: optim.epsilon,
             weight_decay: optim.weight_decay,
             max_grad_norm: optim.clip,
-            activation_checkpointing: self.activation_checkpointing,
             seed: self.seed,
             pad_id: PAD_ID,
         }

@@ -32,7 +32,6 @@
 
 mod adamw;
 mod checkpoint;
-mod checkpointing;
 /// The config of a run.
 pub mod config;
 mod data;

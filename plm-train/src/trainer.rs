@@ -6,7 +6,6 @@ use plm_kernels::in_pool;
 use serde::Serialize;
 
 use crate::adamw::HostAdamW;
-use crate::checkpointing::loss_and_gradients;
 use crate::{Error, Sample, Schedule, gradients, loss};
 
 /// How steps are made.
@@ -28,10 +27,6 @@ pub struct TrainerConfig {
     pub weight_decay: f32,
     /// The largest norm of all gradients together; longer ones are shortened to it.
     pub max_grad_norm: Option<f64>,
-    /// Whether the input of each block alone is kept for its gradients, and the rest computed a
-    /// second time: less memory for a third more time. Gradients are the same, but that dropout
-    /// draws other numbers.
-    pub activation_checkpointing: bool,
     /// Of dropout.
     pub seed: u64,
     /// The id that samples of a batch are filled up with.
@@ -50,7 +45,6 @@ impl Default for TrainerConfig {
             epsilon: 1e-8,
             weight_decay: 0.01,
             max_grad_norm: None,
-            activation_checkpointing: false,
             seed: 0,
             pad_id: 0,
         }
@@ -128,29 +122,6 @@ impl Trainer {
         in_pool(|| self.step_here(batches))
     }
 
-    /// The loss of batch `i` of a step, times `share`, and its gradients.
-    fn gradients(
-        &self,
-        batch: &[Sample],
-        share: f64,
-        i: usize,
-    ) -> Result<(f64, GradientsParams), Error> {
-        let (model, pad_id) = (&self.model, self.config.pad_id);
-        if self.config.activation_checkpointing {
-            let seed = self.config.seed ^ (self.step as u64) << 16 ^ i as u64;
-            return loss_and_gradients(model, batch, pad_id, share, seed);
-        }
-        let (loss, _) = loss(model, batch, pad_id)?;
-        let loss = loss * share;
-        let value = loss.clone().into_scalar();
-        // Texts teach a projector nothing.
-        let gradients = match loss.is_tracked() {
-            true => GradientsParams::from_grads(loss.backward(), model),
-            false => GradientsParams::new(),
-        };
-        Ok((value, gradients))
-    }
-
     fn step_here(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
         let start = Instant::now();
         let labels = |batch: &[Sample]| batch.iter().map(Sample::num_labels).sum::<usize>();
@@ -160,15 +131,16 @@ impl Trainer {
         weight.device().seed(self.config.seed ^ self.step as u64);
         let mut total = 0.0;
         let mut accumulator = GradientsAccumulator::new();
-        for (i, batch) in batches.iter().enumerate() {
-            let count = labels(batch);
-            if count == 0 {
-                continue;
-            }
+        for batch in batches.iter().filter(|batch| labels(batch) > 0) {
+            let (loss, count) = loss(&self.model, batch, self.config.pad_id)?;
             let share = count as f64 / num_labels as f64;
-            let (loss, gradients) = self.gradients(batch, share, i)?;
-            total += loss;
-            accumulator.accumulate(&self.model, gradients);
+            let loss = loss * share;
+            total += loss.clone().into_scalar::<f64>();
+            // Texts teach a projector nothing.
+            if loss.is_tracked() {
+                let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
+                accumulator.accumulate(&self.model, gradients);
+            }
         }
         if num_labels == 0 {
             return Err(Error::NothingToLearn);
