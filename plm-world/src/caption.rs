@@ -45,12 +45,18 @@ pub fn caption_cells(scene: &Scene) -> String {
     rows.collect::<Vec<_>>().join(" ")
 }
 
-fn with_place(thing: &Thing) -> String {
+/// `small red circle in row 1 column 2`.
+pub(crate) fn with_place(thing: &Thing) -> String {
     let thing_text = Mention::full(thing).one();
     format!("{thing_text} in {}", row_and_column(thing))
 }
 
 /// `row 2 column 3`, counted from 1.
 pub(crate) fn row_and_column(thing: &Thing) -> String {
-    format!("row {} column {}", thing.row + 1, thing.column + 1)
+    cell_name(thing.row, thing.column)
+}
+
+/// The same of a cell, whose row and column are counted from 0.
+pub(crate) fn cell_name(row: usize, column: usize) -> String {
+    format!("row {} column {}", row + 1, column + 1)
 }

@@ -7,8 +7,8 @@ use rand::{Rng, RngExt};
 use super::{
     Category, Turn, name, numbers, pick, places, relations, say, unique_mention, yes_or_no,
 };
-use crate::caption::{caption_of, row_and_column};
-use crate::mention::{Attribute, Mention};
+use crate::caption::{caption_of, cell_name, with_place};
+use crate::mention::Attribute;
 use crate::scene::GRID;
 use crate::{Quarter, Scene};
 
@@ -108,20 +108,14 @@ fn count<R: Rng>(scene: &Scene, rng: &mut R) -> Option<(String, String)> {
 /// `the star: small red star in row 1 column 2`.
 fn position<R: Rng>(scene: &Scene, rng: &mut R) -> Option<(String, String)> {
     let (index, mention) = unique_mention(scene, Attribute::Place, |_| true, rng)?;
-    let thing = &scene.things[index];
-    let answer = format!(
-        "{} in {}",
-        Mention::full(thing).one(),
-        row_and_column(thing)
-    );
-    Some((mention.the(), answer))
+    Some((mention.the(), with_place(&scene.things[index])))
 }
 
 /// `row 1 column 2: small red star`.
 fn place<R: Rng>(scene: &Scene, rng: &mut R) -> Option<(String, String)> {
     let (row, column) = (rng.random_range(0..GRID), rng.random_range(0..GRID));
     let there = scene.at(row, column);
-    let asked = format!("row {} column {}", row + 1, column + 1);
+    let asked = cell_name(row, column);
     // There are more empty cells than others.
     (there.is_some() || rng.random_bool(0.4)).then(|| (asked, name(there)))
 }
