@@ -19,9 +19,13 @@ make tiles tiles --count 100000 --seed 2
 make captions captions --count 60000 --seed 3
 make questions questions --count 140000 --turns 8 --captions 0 --seed 4
 make lists lists --count 60000 --seed 6
-make lists places --places --count 50000 --seed 7
+make lists places --of position,place,caption --count 50000 --seed 7
 make questions single --count 160000 --turns 1 --captions 0 --seed 8
 make questions single-places --count 45000 --turns 1 --captions 0 --clips 0 --places --seed 9
+make lists quarters --of caption --count 40000 --seed 83
+make lists where --of position,place --count 40000 --seed 82
+make lists beside --of relation,neighbour --count 40000 --seed 81
+make questions talk-places --count 60000 --turns 6 --captions 0 --clips 0 --places --seed 91
 make evaluation evaluation --count 2002 --seed 5
 
 for config in "$recipe"/[0-9]*.toml; do

@@ -23,7 +23,7 @@ pub const ROWS: &str = "rows.jsonl";
 const FOLDER_FILES: u64 = 1000;
 
 /// What the samples of a data set are.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Task {
     /// Pictures of one tile, and what is in each of its cells. A tower that is trained from nothing
     /// learns there what things look like: the text is as long as the picture.
@@ -36,8 +36,8 @@ pub enum Task {
     /// A list of answers each, in any order: of where things are, what is at places, how many
     /// there are and the like.
     Lists {
-        /// Whether they are of places alone.
-        places_only: bool,
+        /// The categories that they are of, out of [`Category::LISTED`].
+        of: Vec<Category>,
     },
     /// A conversation each.
     Questions {
@@ -56,9 +56,9 @@ pub enum Task {
 }
 
 /// Samples that are a function of the task, the seed and their numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DataSet {
-    /// What the samples are. Tasks share no picture, whatever their seeds.
+    /// What the samples are. Tasks share no picture, whatever their seeds, unless both are lists.
     pub task: Task,
     /// The seed.
     pub seed: u64,
@@ -106,6 +106,10 @@ struct Line<'s> {
 
 impl DataSet {
     /// The sample of a number.
+    ///
+    /// # Panics
+    ///
+    /// When lists are to be of no category, or of one that has none ([`Category::LISTED`]).
     #[must_use]
     pub fn sample(&self, index: u64) -> Sample {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
@@ -114,7 +118,7 @@ impl DataSet {
             Task::Questions { .. } => 1,
             Task::Evaluation => 2,
             Task::Tiles => 3,
-            Task::Lists { places_only } => 4 + u64::from(places_only),
+            Task::Lists { ref of } => 4 + u64::from(of != Category::LISTED),
         };
         rng.set_stream(task << 60 | index);
         let noise_seed = rng.random();
@@ -134,9 +138,9 @@ impl DataSet {
                 let turns = converse_clip(&clip, turns, &mut rng);
                 (Medium::Clip(clip), turns)
             }
-            Task::Lists { places_only } => loop {
+            Task::Lists { ref of } => loop {
                 let scene = Scene::random(self.backgrounds, &mut rng);
-                if let Some(turn) = list(&scene, places_only, &mut rng) {
+                if let Some(turn) = list(&scene, of, &mut rng) {
                     break (Medium::Picture(scene), vec![turn]);
                 }
             },
@@ -178,7 +182,7 @@ impl DataSet {
     ///
     /// # Errors
     /// [`Error::NotEmpty`], [`Error::Write`], [`Error::Png`], [`Error::Gif`], and [`Error::Share`]
-    /// for a share of the task.
+    /// or [`Error::NotListed`] for a setting of the task.
     pub fn write(
         &self,
         dir: &Path,
@@ -211,6 +215,13 @@ impl DataSet {
     }
 
     fn check(&self) -> Result<(), Error> {
+        if let Task::Lists { of } = &self.task {
+            let unlisted = of.iter().filter(|c| !Category::LISTED.contains(c));
+            let unlisted: Vec<Category> = unlisted.copied().collect();
+            if of.is_empty() || !unlisted.is_empty() {
+                return Err(Error::NotListed { of: unlisted });
+            }
+        }
         let shares = match self.task {
             Task::Captions { clips } => vec![("the share of clips", clips)],
             Task::Questions {

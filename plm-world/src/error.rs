@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Category;
+
 /// Why a data set, a picture or a checkpoint's folder cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -51,6 +53,24 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
+    /// Lists of categories that have none, or of no category.
+    #[error(
+        "there are no lists of {}; there are of {}",
+        names(of),
+        names(Category::LISTED)
+    )]
+    NotListed {
+        /// The categories that were asked for and have none.
+        of: Vec<Category>,
+    },
+}
+
+fn names(categories: &[Category]) -> String {
+    let names: Vec<&str> = categories.iter().map(|category| category.name()).collect();
+    match names.is_empty() {
+        true => "nothing".to_owned(),
+        false => names.join(", "),
+    }
 }
 
 impl Error {

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use plm_world::{Backgrounds, DataSet, Error, Task, clip_sheet, picture_sheet, write_checkpoint};
+use plm_world::{
+    Backgrounds, Category, DataSet, Error, Task, clip_sheet, picture_sheet, write_checkpoint,
+};
 
 /// Makes pictures, clips, questions and exact answers to train a small PerceptionLM on.
 #[derive(Parser)]
@@ -20,12 +22,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Writes pictures of one tile and what is in each of their cells (the first stage of training).
+    /// Writes pictures of one tile and what is in each of their cells.
     Tiles {
         #[command(flatten)]
         set: Set,
     },
-    /// Writes pictures and clips with a caption each (the second stage).
+    /// Writes pictures and clips with a caption each.
     Captions {
         #[command(flatten)]
         set: Set,
@@ -33,16 +35,16 @@ enum Command {
         #[arg(long, default_value_t = 0.15)]
         clips: f64,
     },
-    /// Writes pictures with a list of answers each, in any order (the third stage, beside
-    /// captions and conversations).
+    /// Writes pictures with a list of answers each, in any order.
     Lists {
         #[command(flatten)]
         set: Set,
-        /// Of places alone: what is where.
-        #[arg(long)]
-        places: bool,
+        /// The categories that the lists are of, in place of all that have lists: some of presence,
+        /// count, position, place, relation, neighbour and caption (quarters in any order).
+        #[arg(long, value_delimiter = ',', value_parser = category)]
+        of: Vec<Category>,
     },
-    /// Writes pictures and clips with a conversation each (the third stage).
+    /// Writes pictures and clips with a conversation each.
     Questions {
         #[command(flatten)]
         set: Set,
@@ -127,6 +129,12 @@ impl Set {
     }
 }
 
+fn category(name: &str) -> Result<Category, String> {
+    let mut all = Category::ALL.into_iter();
+    let found = all.find(|category| category.name() == name);
+    found.ok_or_else(|| "there is no such category of questions".to_owned())
+}
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,8 +155,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Tiles { set } => set.write(Task::Tiles),
-        Command::Lists { set, places } => set.write(Task::Lists {
-            places_only: places,
+        Command::Lists { set, of } => set.write(Task::Lists {
+            of: match of.is_empty() {
+                true => Category::LISTED.to_vec(),
+                false => of,
+            },
         }),
         Command::Captions { set, clips } => set.write(Task::Captions { clips }),
         Command::Questions {

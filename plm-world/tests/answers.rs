@@ -425,7 +425,9 @@ fn listed(scene: &Scene, category: Category, asked: &str) -> Option<String> {
 #[test]
 fn lists_say_of_each_entry_what_the_scene_says() {
     let set = DataSet {
-        task: Task::Lists { places_only: false },
+        task: Task::Lists {
+            of: Category::LISTED.to_vec(),
+        },
         seed: 13,
         backgrounds: Backgrounds::All,
     };

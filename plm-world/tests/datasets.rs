@@ -276,3 +276,25 @@ fn questions_of_places_are_of_places() {
         "{counts:?}"
     );
 }
+
+#[test]
+fn lists_are_of_the_categories_that_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    for of in [vec![], vec![Category::Caption, Category::Colour]] {
+        let colour = of.contains(&Category::Colour);
+        match write(Task::Lists { of }, dir.path(), 0, 1) {
+            Err(Error::NotListed { of }) => assert_eq!(of.contains(&Category::Colour), colour),
+            other => panic!("{other:?}"),
+        }
+    }
+    let of = vec![Category::Relation, Category::Place];
+    let set = DataSet {
+        task: Task::Lists { of: of.clone() },
+        seed: 4,
+        backgrounds: Backgrounds::All,
+    };
+    let turns = (0..100).flat_map(|index| set.sample(index).turns);
+    let found: Vec<Category> = turns.map(|turn| turn.category).collect();
+    assert!(of.iter().all(|category| found.contains(category)));
+    assert!(found.iter().all(|category| of.contains(category)));
+}

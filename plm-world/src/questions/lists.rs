@@ -18,24 +18,23 @@ const MOST: usize = 8;
 /// Draws what is asked in an entry, and its answer.
 type Ask<R> = fn(&Scene, &mut R) -> Option<(String, String)>;
 
-/// Categories that have lists.
-const ALL: &[Category] = &[
-    Category::Presence,
-    Category::Count,
-    Category::Position,
-    Category::Place,
-    Category::Relation,
-    Category::Neighbour,
-    Category::Caption,
-];
-
-/// Those of where things are.
-const PLACES: &[Category] = &[Category::Position, Category::Place, Category::Caption];
+impl Category {
+    /// The categories that have lists.
+    pub const LISTED: &[Self] = &[
+        Self::Presence,
+        Self::Count,
+        Self::Position,
+        Self::Place,
+        Self::Relation,
+        Self::Neighbour,
+        Self::Caption,
+    ];
+}
 
 /// A list about a scene, if it has one of the category that is drawn. One alone: what a list before
 /// says would be read there, not seen.
-pub(crate) fn list(scene: &Scene, places_only: bool, rng: &mut impl Rng) -> Option<Turn> {
-    match pick(if places_only { PLACES } else { ALL }, rng) {
+pub(crate) fn list(scene: &Scene, of: &[Category], rng: &mut impl Rng) -> Option<Turn> {
+    match pick(of, rng) {
         Category::Caption => Some(quarters(scene, rng)),
         category => list_of(scene, category, rng),
     }
@@ -67,7 +66,7 @@ fn list_of(scene: &Scene, category: Category, rng: &mut impl Rng) -> Option<Turn
             ["What is at every thing?", "What is directly where?"],
             neighbour,
         ),
-        _ => return None,
+        other => panic!("there are no lists of {}", other.name()),
     };
     let mut entries: Vec<(String, String)> = Vec::new();
     for _ in 0..3 * MOST {
