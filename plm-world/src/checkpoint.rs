@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::clip::NUM_FRAMES;
 use crate::dataset::new_folder;
 use crate::tokenizer::tokenizer_json;
-use crate::{Backgrounds, DataSet, Error, Task};
+use crate::{Backgrounds, Category, DataSet, Error, Task};
 
 /// Sizes of the model.
 struct Sizes {
@@ -95,7 +95,7 @@ fn world_tokenizer(seed: u64) -> Result<(Vec<u8>, usize), Error> {
             turns: 8,
             captions: 0.0,
             clips: 0.2,
-            places_only: false,
+            of: Category::SHORT.to_vec(),
         },
     ];
     let sets = tasks.map(|task| DataSet {

@@ -11,10 +11,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::clip::describe;
-use crate::questions::{converse_of_places, describe_cells, list};
-use crate::{
-    Backgrounds, Category, Clip, Error, Scene, Turn, ask, ask_clip, converse, converse_clip,
-};
+use crate::questions::{converse_of, describe_cells, list};
+use crate::{Backgrounds, Category, Clip, Error, Scene, Turn, ask, ask_clip, converse_clip};
 
 /// Name of the file of rows in a data set's folder.
 pub const ROWS: &str = "rows.jsonl";
@@ -47,9 +45,8 @@ pub enum Task {
         captions: f64,
         /// The share of clips.
         clips: f64,
-        /// Whether questions about pictures are of places alone: where things are, what is there and
-        /// how they lie to each other.
-        places_only: bool,
+        /// The categories that questions about pictures are of, out of [`Category::SHORT`].
+        of: Vec<Category>,
     },
     /// One question each, of all categories in turn.
     Evaluation,
@@ -109,7 +106,8 @@ impl DataSet {
     ///
     /// # Panics
     ///
-    /// When lists are to be of no category, or of one that has none ([`Category::LISTED`]).
+    /// When lists or questions are to be of no category, or of one that has none
+    /// ([`Category::LISTED`], [`Category::SHORT`]).
     #[must_use]
     pub fn sample(&self, index: u64) -> Sample {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
@@ -148,14 +146,9 @@ impl DataSet {
             Task::Questions { captions, .. } if rng.random_bool(captions) => {
                 self.picture_with(Category::Caption, &mut rng)
             }
-            Task::Questions {
-                turns, places_only, ..
-            } => {
+            Task::Questions { turns, ref of, .. } => {
                 let scene = Scene::random(self.backgrounds, &mut rng);
-                let turns = match places_only {
-                    true => converse_of_places(&scene, turns, &mut rng),
-                    false => converse(&scene, turns, &mut rng),
-                };
+                let turns = converse_of(&scene, turns, of, &mut rng);
                 (Medium::Picture(scene), turns)
             }
             Task::Evaluation => {
@@ -182,7 +175,7 @@ impl DataSet {
     ///
     /// # Errors
     /// [`Error::NotEmpty`], [`Error::Write`], [`Error::Png`], [`Error::Gif`], and [`Error::Share`]
-    /// or [`Error::NotListed`] for a setting of the task.
+    /// or [`Error::Categories`] for a setting of the task.
     pub fn write(
         &self,
         dir: &Path,
@@ -215,11 +208,16 @@ impl DataSet {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if let Task::Lists { of } = &self.task {
-            let unlisted = of.iter().filter(|c| !Category::LISTED.contains(c));
-            let unlisted: Vec<Category> = unlisted.copied().collect();
-            if of.is_empty() || !unlisted.is_empty() {
-                return Err(Error::NotListed { of: unlisted });
+        let chosen = match &self.task {
+            Task::Lists { of } => Some((of, Category::LISTED)),
+            Task::Questions { of, .. } => Some((of, Category::SHORT)),
+            Task::Tiles | Task::Captions { .. } | Task::Evaluation => None,
+        };
+        if let Some((of, known)) = chosen {
+            let unknown = of.iter().filter(|category| !known.contains(category));
+            let unknown: Vec<Category> = unknown.copied().collect();
+            if of.is_empty() || !unknown.is_empty() {
+                return Err(Error::Categories { unknown, known });
             }
         }
         let shares = match self.task {

@@ -53,15 +53,17 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
-    /// Lists of categories that have none, or of no category.
+    /// Lists or questions of categories that have none, or of no category.
     #[error(
-        "there are no lists of {}; there are of {}",
-        names(of),
-        names(Category::LISTED)
+        "there are none of category {}; there are of {}",
+        names(unknown),
+        names(known)
     )]
-    NotListed {
+    Categories {
         /// The categories that were asked for and have none.
-        of: Vec<Category>,
+        unknown: Vec<Category>,
+        /// Those that have some.
+        known: &'static [Category],
     },
 }
 

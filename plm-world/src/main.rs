@@ -57,9 +57,10 @@ enum Command {
         /// The share of clips.
         #[arg(long, default_value_t = 0.15)]
         clips: f64,
-        /// Of places alone, where they are about pictures: what is where.
-        #[arg(long)]
-        places: bool,
+        /// The categories that questions about pictures are of, in place of all that have short
+        /// answers.
+        #[arg(long, value_delimiter = ',', value_parser = category)]
+        of: Vec<Category>,
     },
     /// Writes single questions of all categories in turn, on pictures that no training set has.
     Evaluation {
@@ -129,6 +130,10 @@ impl Set {
     }
 }
 
+fn or_all(of: Vec<Category>, all: &[Category]) -> Vec<Category> {
+    if of.is_empty() { all.to_vec() } else { of }
+}
+
 fn category(name: &str) -> Result<Category, String> {
     let mut all = Category::ALL.into_iter();
     let found = all.find(|category| category.name() == name);
@@ -156,10 +161,7 @@ fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Tiles { set } => set.write(Task::Tiles),
         Command::Lists { set, of } => set.write(Task::Lists {
-            of: match of.is_empty() {
-                true => Category::LISTED.to_vec(),
-                false => of,
-            },
+            of: or_all(of, Category::LISTED),
         }),
         Command::Captions { set, clips } => set.write(Task::Captions { clips }),
         Command::Questions {
@@ -167,12 +169,12 @@ fn run(command: Command) -> Result<(), Error> {
             turns,
             captions,
             clips,
-            places,
+            of,
         } => set.write(Task::Questions {
             turns,
             captions,
             clips,
-            places_only: places,
+            of: or_all(of, Category::SHORT),
         }),
         Command::Evaluation { set } => set.write(Task::Evaluation),
         Command::Checkpoint { dir, seed } => {

@@ -172,27 +172,26 @@ pub fn ask(scene: &Scene, category: Category, rng: &mut impl Rng) -> Option<Turn
 /// have no question of.
 const WEIGHTS: [u32; 12] = [3, 3, 3, 3, 8, 12, 3, 3, 3, 6, 5, 3];
 
-/// The same for conversations about places alone.
-const PLACE_WEIGHTS: [u32; 12] = [0, 0, 0, 0, 0, 0, 0, 3, 3, 6, 5, 0];
-
 /// Several turns about a scene, independent of each other but for some that ask on about `it`.
 ///
 /// There are fewer where the scene has no more questions; no question comes twice.
 pub fn converse(scene: &Scene, num_turns: usize, rng: &mut impl Rng) -> Vec<Turn> {
-    converse_of(scene, num_turns, &WEIGHTS, rng)
+    converse_of(scene, num_turns, Category::SHORT, rng)
 }
 
-/// The same of where things are, what is at places and how things lie to each other alone.
-pub(crate) fn converse_of_places(scene: &Scene, num_turns: usize, rng: &mut impl Rng) -> Vec<Turn> {
-    converse_of(scene, num_turns, &PLACE_WEIGHTS, rng)
-}
-
-fn converse_of(
+/// The same of some of the categories of [`Category::SHORT`] alone, but for turns about `it`.
+pub(crate) fn converse_of(
     scene: &Scene,
     num_turns: usize,
-    weights: &[u32; 12],
+    of: &[Category],
     rng: &mut impl Rng,
 ) -> Vec<Turn> {
+    let mut weights = WEIGHTS;
+    for (weight, category) in weights.iter_mut().zip(Category::SHORT) {
+        if !of.contains(category) {
+            *weight = 0;
+        }
+    }
     let mut turns: Vec<Turn> = Vec::new();
     for _ in 0..num_turns * 8 {
         if turns.len() == num_turns {
@@ -201,7 +200,7 @@ fn converse_of(
         let last = turns.last().filter(|_| rng.random_bool(0.25));
         let next = match last.and_then(|turn| turn.topic.as_ref()) {
             Some(topic) => follow_up::follow_up(scene, topic, rng),
-            None => ask(scene, Category::SHORT[weighted(weights, rng)], rng),
+            None => ask(scene, Category::SHORT[weighted(&weights, rng)], rng),
         };
         let is_new = |turn: &Turn| turns.iter().all(|other| other.question != turn.question);
         turns.extend(next.filter(is_new));

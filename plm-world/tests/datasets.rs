@@ -10,12 +10,14 @@ use plm_processor::{
 use plm_world::{Backgrounds, Category, DataSet, Error, NUM_FRAMES, ROWS, Task, write_checkpoint};
 use serde_json::Value;
 
-const QUESTIONS: Task = Task::Questions {
-    turns: 6,
-    captions: 0.1,
-    clips: 0.2,
-    places_only: false,
-};
+fn questions() -> Task {
+    Task::Questions {
+        turns: 6,
+        captions: 0.1,
+        clips: 0.2,
+        of: Category::SHORT.to_vec(),
+    }
+}
 
 fn write(task: Task, dir: &Path, start: u64, count: u64) -> Result<(), Error> {
     DataSet {
@@ -36,7 +38,7 @@ fn rows(dir: &Path) -> Vec<Value> {
 #[test]
 fn rows_and_media_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
-    write(QUESTIONS, dir.path(), 990, 60).unwrap();
+    write(questions(), dir.path(), 990, 60).unwrap();
     let rows = rows(dir.path());
     assert_eq!(rows.len(), 60);
     assert_eq!(
@@ -78,8 +80,8 @@ fn rows_and_media_can_be_read() {
 fn the_same_seed_gives_the_same_bytes_wherever_it_begins() {
     let dir = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
-    write(QUESTIONS, &a, 0, 40).unwrap();
-    write(QUESTIONS, &b, 20, 20).unwrap();
+    write(questions(), &a, 0, 40).unwrap();
+    write(questions(), &b, 20, 20).unwrap();
     assert_eq!(rows(&a)[20..], rows(&b));
     for row in rows(&b) {
         let name = row
@@ -94,12 +96,12 @@ fn the_same_seed_gives_the_same_bytes_wherever_it_begins() {
         );
     }
     let other = DataSet {
-        task: QUESTIONS,
+        task: questions(),
         seed: 6,
         backgrounds: Backgrounds::All,
     };
     let set = DataSet {
-        task: QUESTIONS,
+        task: questions(),
         seed: 5,
         backgrounds: Backgrounds::All,
     };
@@ -193,7 +195,7 @@ fn the_folder_s_processor_reads_rows_a_token_a_word() {
     let vocabulary = write_checkpoint(&folder, 0).unwrap();
     let processor = Processor::from_dir(&folder).unwrap();
     assert_eq!(processor.tokenizer().vocab_size(), vocabulary);
-    write(QUESTIONS, &data, 0, 100).unwrap();
+    write(questions(), &data, 0, 100).unwrap();
     for row in rows(&data) {
         for turn in &row["conversations"].as_array().unwrap()[1..] {
             let text = turn["value"].as_str().unwrap();
@@ -248,7 +250,12 @@ fn questions_of_places_are_of_places() {
             turns: 2,
             captions: 0.0,
             clips: 0.0,
-            places_only: true,
+            of: vec![
+                Category::Position,
+                Category::Place,
+                Category::Relation,
+                Category::Neighbour,
+            ],
         },
         seed: 4,
         backgrounds: Backgrounds::All,
@@ -283,7 +290,9 @@ fn lists_are_of_the_categories_that_are_asked_for() {
     for of in [vec![], vec![Category::Caption, Category::Colour]] {
         let colour = of.contains(&Category::Colour);
         match write(Task::Lists { of }, dir.path(), 0, 1) {
-            Err(Error::NotListed { of }) => assert_eq!(of.contains(&Category::Colour), colour),
+            Err(Error::Categories { unknown, .. }) => {
+                assert_eq!(unknown.contains(&Category::Colour), colour)
+            }
             other => panic!("{other:?}"),
         }
     }
