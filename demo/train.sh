@@ -12,6 +12,7 @@ export MALLOC_TRIM_THRESHOLD_=10000000000 MALLOC_MMAP_THRESHOLD_=4000000000 MALL
 make() {
     [ -e "data/$2" ] || "$bin/plm-world" "$1" "data/$2" "${@:3}"
 }
+places=position,place,relation,neighbour
 mkdir -p data
 make checkpoint model
 make tiles tiles-grey --count 60000 --grey --seed 1
@@ -21,18 +22,21 @@ make questions questions --count 140000 --turns 8 --captions 0 --seed 4
 make lists lists --count 60000 --seed 6
 make lists places --of position,place,caption --count 50000 --seed 7
 make questions single --count 160000 --turns 1 --captions 0 --seed 8
-make questions single-places --count 45000 --turns 1 --captions 0 --clips 0 --places --seed 9
+make questions single-places --of $places --count 120000 --turns 1 --captions 0 --clips 0.04 --seed 70
 make lists quarters --of caption --count 40000 --seed 83
 make lists where --of position,place --count 40000 --seed 82
 make lists beside --of relation,neighbour --count 40000 --seed 81
-make questions talk-places --count 60000 --turns 6 --captions 0 --clips 0 --places --seed 91
+make questions talk-places --of $places --count 60000 --turns 6 --captions 0 --clips 0 --seed 91
+make questions talk-numbers --of presence,count,comparison,neighbour --count 40000 --turns 6 --captions 0 --clips 0 --seed 101
 make evaluation evaluation --count 2002 --seed 5
 
-for config in "$recipe"/[0-9]*.toml; do
-    stage=$(basename "$config" .toml)
+stages=$(cd "$recipe" && printf '%s\n' [0-9]*.toml | sort -V)
+for config in $stages; do
+    stage=${config%.toml}
     [ -e "runs/$stage/final" ] && continue
-    cp "$config" .
+    cp "$recipe/$config" .
     "$bin/plm" train "$stage.toml" --resume
 done
-"$bin/plm" plot runs/*/metrics.jsonl --out loss.png
-"$bin/plm" eval data/evaluation/rows.jsonl --model runs/9-decay/final --max-new-tokens 200
+curves=$(printf 'runs/%s/metrics.jsonl\n' ${stages//.toml/})
+"$bin/plm" plot $curves --out loss.png
+"$bin/plm" eval data/evaluation/rows.jsonl --model runs/14-decay/final --max-new-tokens 200

@@ -88,7 +88,7 @@ fn draw(
     let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption(format!("Loss of {}", names.join(", then ")), (FONT, 22))
+        .caption(title(&names), (FONT, 22))
         .margin(16)
         .x_label_area_size(46)
         .y_label_area_size(64)
@@ -155,6 +155,16 @@ fn draw(
     root.present()
 }
 
+/// What stands above the curve, where not more than some names fit.
+fn title(names: &[&str]) -> String {
+    match names {
+        [first, _, _, .., last] => {
+            format!("Loss of {} runs, from {first} to {last}", names.len())
+        }
+        _ => format!("Loss of {}", names.join(", then ")),
+    }
+}
+
 /// Averages of spans around each step, which at both ends of a run are shorter, so that the curve lies
 /// on the losses where these rise or fall in a line.
 fn smooth(losses: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
@@ -184,6 +194,14 @@ mod tests {
     use std::fmt::Write;
 
     use super::*;
+
+    #[test]
+    fn titles_of_many_runs_are_short() {
+        assert_eq!(title(&["a"]), "Loss of a");
+        assert_eq!(title(&["a", "b", "c"]), "Loss of a, then b, then c");
+        let many = ["1-tiles", "2", "3", "4-decay"];
+        assert_eq!(title(&many), "Loss of 4 runs, from 1-tiles to 4-decay");
+    }
 
     /// A file of losses that fall, and an evaluation if there is one.
     fn write(path: &Path, steps: usize, validation: Option<f64>) {
