@@ -161,7 +161,8 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn dot(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
-        _mm256_dpwssd_avx_epi32(c, a, b)
+        // One instruction, `vpdpwssd`, where it may be used.
+        _mm256_add_epi32(c, _mm256_madd_epi16(a, b))
     }
     #[inline(always)]
     unsafe fn to_float(v: __m256i) -> __m256 {

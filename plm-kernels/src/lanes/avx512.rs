@@ -167,7 +167,8 @@ impl Lanes for Avx512 {
     }
     #[inline(always)]
     unsafe fn dot(a: __m512i, b: __m512i, c: __m512i) -> __m512i {
-        _mm512_dpwssd_epi32(c, a, b)
+        // One instruction, `vpdpwssd`, where it may be used.
+        _mm512_add_epi32(c, _mm512_madd_epi16(a, b))
     }
     #[inline(always)]
     unsafe fn to_float(v: __m512i) -> __m512 {
