@@ -13,6 +13,7 @@ make() {
     [ -e "data/$2" ] || "$bin/plm-world" "$1" "data/$2" "${@:3}"
 }
 places=position,place,relation,neighbour
+numbers=presence,count,comparison,neighbour
 mkdir -p data
 make checkpoint model
 make tiles tiles-grey --count 60000 --grey --seed 1
@@ -27,7 +28,11 @@ make lists quarters --of caption --count 40000 --seed 83
 make lists where --of position,place --count 40000 --seed 82
 make lists beside --of relation,neighbour --count 40000 --seed 81
 make questions talk-places --of $places --count 60000 --turns 6 --captions 0 --clips 0 --seed 91
-make questions talk-numbers --of presence,count,comparison,neighbour --count 40000 --turns 6 --captions 0 --clips 0 --seed 101
+make questions talk-numbers --of $numbers --count 40000 --turns 6 --captions 0 --clips 0 --seed 101
+make questions talk-beside --of $numbers,relation --count 60000 --turns 6 --captions 0 --clips 0 --seed 111
+make questions talk-long --of $numbers,relation --count 60000 --turns 12 --captions 0 --clips 0 --seed 112
+make questions talk-counts --of presence,count --count 40000 --turns 12 --captions 0 --clips 0 --seed 113
+make lists how-many --of count --count 20000 --seed 121
 make evaluation evaluation --count 2002 --seed 5
 
 stages=$(cd "$recipe" && printf '%s\n' [0-9]*.toml | sort -V)
@@ -39,4 +44,4 @@ for config in $stages; do
 done
 curves=$(printf 'runs/%s/metrics.jsonl\n' ${stages//.toml/})
 "$bin/plm" plot $curves --out loss.png
-"$bin/plm" eval data/evaluation/rows.jsonl --model runs/14-decay/final --max-new-tokens 200
+"$bin/plm" eval data/evaluation/rows.jsonl --model runs/17-decay/final --max-new-tokens 200
