@@ -72,6 +72,8 @@ pub(crate) enum Command {
     /// Fetch a checkpoint from a hub into the cache and print its folder.
     #[cfg(feature = "hub")]
     Download(DownloadArgs),
+    /// List the CPU and GPUs that can be computed on, the one that is taken first.
+    Devices(DevicesArgs),
     /// Measure this machine, and how near to its limits the model comes in several formats.
     Bench(BenchArgs),
 }
@@ -90,7 +92,9 @@ pub(crate) struct ModelArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Where to compute: auto or flex (the CPU).
+    /// Where to compute: auto (a GPU if there is one), flex (the CPU), or a GPU through cuda, rocm,
+    /// metal, vulkan or wgpu, with its number if it is not the first (vulkan:1); `plm devices` lists
+    /// them.
     #[arg(long, default_value = "auto")]
     pub(crate) device: DeviceChoice,
     /// Precision of the weights in memory: auto (as in the file), f32, bf16 or f16.
@@ -430,6 +434,13 @@ pub(crate) enum LayoutName {
     Hf,
     /// Meta's: params.json, tokenizer.model, consolidated.pth.
     Original,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Print one JSON list.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(feature = "hub")]

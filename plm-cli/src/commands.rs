@@ -7,6 +7,7 @@ mod caption_region;
 mod chat;
 mod convert;
 mod dense_caption;
+mod devices;
 #[cfg(feature = "hub")]
 mod download;
 mod estimate;
@@ -42,6 +43,7 @@ pub(crate) fn run(command: Command) -> Result<(), Error> {
         Command::Train(args) => train::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Devices(args) => devices::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
     }

@@ -4,7 +4,6 @@ use plm::{Answer, Finish, PerceptionLM};
 use serde::Serialize;
 
 use crate::memory::peak_rss_bytes;
-use crate::request::ModelRequest;
 
 /// An answer with everything about it, as it is printed for programs.
 #[derive(Debug, Serialize)]
@@ -16,7 +15,7 @@ pub(crate) struct AnswerReport<'a> {
     media_tiles: &'a [usize],
     timing: TimingReport,
     peak_rss_bytes: Option<u64>,
-    device: &'static str,
+    device: String,
     dtype: &'static str,
 }
 
@@ -33,12 +32,7 @@ struct TimingReport {
 
 impl<'a> AnswerReport<'a> {
     /// Puts a model's answer, whose preprocessing took `preprocess`, into its printed form.
-    pub(crate) fn new(
-        request: &ModelRequest,
-        plm: &PerceptionLM,
-        answer: &'a Answer,
-        preprocess: Duration,
-    ) -> Self {
+    pub(crate) fn new(plm: &PerceptionLM, answer: &'a Answer, preprocess: Duration) -> Self {
         let timing = &answer.timing;
         Self {
             text: &answer.text,
@@ -58,7 +52,7 @@ impl<'a> AnswerReport<'a> {
                 decode_tokens_per_s: answer.decode_tokens_per_second(),
             },
             peak_rss_bytes: peak_rss_bytes(),
-            device: request.device_name(),
+            device: plm.device_choice().to_string(),
             dtype: plm.format_name(),
         }
     }

@@ -26,6 +26,14 @@ pub(crate) struct ModelRequest {
 
 impl ModelRequest {
     pub(crate) fn check(args: RunArgs, encoding: EncodeOptions) -> Result<Self, Error> {
+        if let DeviceChoice::Gpu(api, _) = args.device
+            && !api.is_built_in()
+        {
+            return Err(Error::usage(format!(
+                "--device {}: not built in; build with feature `{api}`",
+                args.device
+            )));
+        }
         Ok(Self {
             source: ModelSource::parse(args.model.model)?,
             options: LoadOptions {
@@ -85,18 +93,15 @@ impl ModelRequest {
         Ok(prompt)
     }
 
-    /// The name of the device on which a loaded model computes.
-    pub(crate) fn device_name(&self) -> &'static str {
-        match self.options.device {
-            // The best that is built in, and nothing else is.
-            DeviceChoice::Auto | DeviceChoice::Flex => "flex",
-        }
-    }
-
     /// Loads the model.
     pub(crate) fn load(&self) -> Result<PerceptionLM, Error> {
         threads::limit(self.threads)?;
-        self.source.load(&self.options)
+        let plm = self.source.load(&self.options)?;
+        let chosen = plm.device_choice();
+        if self.options.device == DeviceChoice::Auto && chosen != DeviceChoice::Flex {
+            output::note(&format!("note: computing on device {chosen}"));
+        }
+        Ok(plm)
     }
 }
 

@@ -33,6 +33,20 @@ pub fn is_host(device: &Device) -> bool {
     }
 }
 
+/// Whether a device is the CPU, with gradients or without.
+pub fn is_cpu(device: &Device) -> bool {
+    is_host(&device.clone().without_autodiff())
+}
+
+/// Runs `work` on one of the threads that the kernels of the CPU use, if it is for the CPU. On a GPU
+/// each thread would have a queue and memory of its own, so that it stays on this one.
+pub fn in_pool<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    match is_cpu(device) {
+        true => plm_kernels::in_pool(work),
+        false => work(),
+    }
+}
+
 /// Whether a tensor's numbers are f32 and can be had, so that [`update`] may change them.
 pub fn is_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
     is_host(&tensor.device()) && tensor.dtype() == DType::F32

@@ -4,7 +4,7 @@
 //! its [`Weight`] as the checkpoint stores it, `[d_output, d_input]` and in the file's precision
 //! (f32, f16 or bf16), or rounded to [`Blocks`] of 8 or 4 bits or to [`Nf4`], and computes with f32 activations.
 //! On the CPU the product is `plm-kernels`', which widens weights as it reads them; on any other
-//! device it is burn's, with a weight widened panel by panel, so that it never exists twice.
+//! device it is burn's, with a weight widened panel by panel, so that a large one never exists twice.
 //!
 //! An [`Adapter`] adds a low-rank map to a layer, whatever format its weight has.
 //!

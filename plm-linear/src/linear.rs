@@ -61,7 +61,8 @@ pub struct Linear {
     pub weight: Weight,
     /// The bias, `[d_output]`.
     pub bias: Option<Param<Tensor<1>>>,
-    /// How exactly the kernels of the CPU multiply.
+    /// How exactly the kernels of the CPU multiply, and on a GPU whether bf16 weights may be multiplied
+    /// as they are.
     #[module(skip)]
     pub precision: MatmulPrecision,
     /// What is added to the map, in this order.

@@ -1,6 +1,6 @@
 use burn::module::Param;
 use burn::tensor::activation::gelu;
-use burn::tensor::{Tensor, s};
+use burn::tensor::{DType, Tensor, s};
 use plm_kernels::{Activation, MatmulPrecision, Product, products};
 
 use crate::host::{self, F32s};
@@ -9,6 +9,10 @@ use crate::{Linear, Weight};
 
 /// Elements of a weight that are widened to f32 at a time (4 MiB of f32).
 pub(crate) const PANEL_ELEMENTS: usize = 1 << 20;
+
+/// The same on a GPU, which is slow at many small products (256 MiB of f32), of weights that are widened
+/// in one operation.
+const GPU_PANEL_ELEMENTS: usize = 1 << 26;
 
 /// Computes `x · weightᵀ + bias` with a weight in any format.
 ///
@@ -115,8 +119,8 @@ fn on_host<const N: usize, const D: usize>(
 
 /// A product by burn's operations.
 ///
-/// A weight of another dtype is converted in panels of output rows, so the extra memory stays at a
-/// few MiB whatever the weight's size.
+/// A weight of another dtype is converted in panels of output rows, so that the extra memory is
+/// bounded whatever the weight's size.
 fn with_burn<const D: usize>(x: Tensor<D>, map: Map<'_>, activation: Activation) -> Tensor<D> {
     let weight = map.weight;
     let mut dims = x.dims();
@@ -129,10 +133,13 @@ fn with_burn<const D: usize>(x: Tensor<D>, map: Map<'_>, activation: Activation)
     let x = x.reshape([rows, d_input]);
     let y = match with_gradient(&x, &map) {
         Some(y) => y,
-        None => match map.bias {
-            Some(bias) => matmul(x, weight) + bias.unsqueeze(),
-            None => matmul(x, weight),
-        },
+        None => {
+            let y = matmul(x, weight, map.precision);
+            match map.bias {
+                Some(bias) => y + bias.unsqueeze(),
+                None => y,
+            }
+        }
     };
     match activation {
         Activation::None => y,
@@ -163,20 +170,39 @@ fn with_gelu<const D: usize>(y: Tensor<D>) -> Tensor<D> {
     gelu(y)
 }
 
-/// The product by burn's, of a weight that is widened panel by panel.
-fn matmul(x: Tensor<2>, weight: &Weight) -> Tensor<2> {
+/// The product by burn's operations. A weight of another dtype is widened panel by panel, or, if it is
+/// bf16 and [`MatmulPrecision::Medium`] will do, on a GPU multiplied as it is. One in f16 is not, since
+/// activations can be larger than its range.
+fn matmul(x: Tensor<2>, weight: &Weight, precision: MatmulPrecision) -> Tensor<2> {
     let [d_output, d_input] = weight.dims();
+    let on_cpu = host::is_cpu(&x.device());
     match weight {
         Weight::Float(weight) if weight.val().dtype() == x.dtype() => {
             x.matmul(weight.val().transpose())
         }
+        Weight::Float(weight)
+            if weight.val().dtype() == DType::BF16
+                && precision == MatmulPrecision::Medium
+                && !on_cpu =>
+        {
+            let y = x.clone().cast(DType::BF16).matmul(weight.val().transpose());
+            y.cast(x.dtype())
+        }
         _ => {
-            let panel_rows = (PANEL_ELEMENTS / d_input.max(1)).max(1);
+            let elements = match weight {
+                Weight::Float(_) if !on_cpu => GPU_PANEL_ELEMENTS,
+                _ => PANEL_ELEMENTS,
+            };
+            let panel_rows = (elements / d_input.max(1)).max(1);
             let panels = (0..d_output).step_by(panel_rows).map(|start| {
                 let panel = panel(weight, start, (start + panel_rows).min(d_output));
                 x.clone().matmul(panel.cast(x.dtype()).transpose())
             });
-            Tensor::cat(panels.collect(), 1)
+            let mut panels: Vec<Tensor<2>> = panels.collect();
+            match panels.len() {
+                1 => panels.remove(0),
+                _ => Tensor::cat(panels, 1),
+            }
         }
     }
 }
@@ -192,7 +218,7 @@ pub(crate) fn panel(weight: &Weight, start: usize, end: usize) -> Tensor<2> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{DType, Device, Distribution, Tolerance};
+    use burn::tensor::{Device, Distribution, Tolerance};
     use plm_kernels::{Matrix, Weights};
     use proptest::prelude::*;
 

@@ -21,8 +21,8 @@ pub(crate) use load::{
 pub use load::{ParameterVisitor, WeightsError};
 pub(crate) use low_rank::LowRank;
 pub(crate) use matrices::{
-    block_shapes, codes_name, is_codes, linears, matrix_format, quantize, scales_name,
-    stored_format,
+    block_shapes, codes_name, is_codes, linears, matrix_format, quantize, rounded_formats,
+    scales_name, stored_format,
 };
 pub(crate) use nf4::{Nf4Part, is_nf4, round as round_nf4};
 pub(crate) use original::{

@@ -17,10 +17,9 @@ use crate::checkpoint::{
     CheckpointFiles, Nf4Part, Weights, block_shapes, check, codes_name, is_codes, matrix_format,
     original_folder, parameters, scales_name, settle_tying, stored_format,
 };
+use crate::device::device_of_shapes;
 use crate::quantization::MatrixFormat;
-use crate::{
-    AdapterSource, Checkpoint, DeviceChoice, Error, Precision, Progress, ProgressFn, Quantization,
-};
+use crate::{AdapterSource, Checkpoint, Error, Precision, Progress, ProgressFn, Quantization};
 
 /// How the files of a checkpoint are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +154,7 @@ pub fn convert(
     let mut checkpoint = Checkpoint::from_files(&files)?;
     let mut weights = Weights::from_files(&files)?;
     settle_tying(&mut checkpoint.config.text, &mut weights)?;
-    let model = checkpoint.config.init(&DeviceChoice::Auto.resolve()?)?;
+    let model = checkpoint.config.init(&device_of_shapes()?)?;
     let parameters = parameters(&model);
     check(&parameters, &weights)?;
     for source in &options.merge {

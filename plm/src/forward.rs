@@ -1,7 +1,7 @@
 //! The network's steps as answers need them: whole prompts in, logits on the host out.
 
 use burn::tensor::Tensor;
-use plm_kernels::in_pool;
+use plm_linear::host::in_pool;
 use plm_llm::KvCache;
 use plm_processor::{Media, Prompt};
 
@@ -41,7 +41,7 @@ impl PerceptionLM {
 
     fn encode_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
         let total_tiles = media.tiles.len();
-        in_pool(|| {
+        in_pool(self.device(), || {
             self.model()
                 .embed_media_observed(media, self.device(), |tiles| {
                     self.report(Progress::Encoding { tiles, total_tiles });
@@ -63,7 +63,7 @@ impl PerceptionLM {
     ) -> Result<Vec<Vec<f32>>, Error> {
         let total_tokens = embeddings.dims()[1];
         let decoder = &self.model().language_model;
-        in_pool(|| {
+        in_pool(self.device(), || {
             let last = decoder.extend_to_last(embeddings, cache, |tokens| {
                 if total_tokens > 1 {
                     self.report(Progress::Reading {

@@ -13,7 +13,8 @@ use crate::{AdapterSource, DeviceChoice, Error, ProgressFn, Quantization};
 /// Activations are f32 always, and so are norms, biases, scales and positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Each matrix as the checkpoint stores it.
+    /// Each matrix as the checkpoint stores it, or, on a device that does not compute in that
+    /// precision, in f16 or else f32.
     #[default]
     Auto,
     /// 32 bits.
@@ -76,7 +77,7 @@ pub struct LoadOptions {
     /// 4 bits.
     /// [`High`](MatmulPrecision::High) is faster on processors that have the instructions for it,
     /// and changes logits by some ten-thousandths; [`Medium`](MatmulPrecision::Medium) is faster
-    /// still, and rounds as Python's models in bf16 do.
+    /// still, and rounds as Python's models in bf16 do. GPUs know `Medium` alone, for weights in bf16.
     pub matmul_precision: MatmulPrecision,
     /// Adapters that are added to the model's linear layers, in this order.
     pub adapters: Vec<AdapterSource>,

@@ -7,12 +7,15 @@ use plm_llm::KvCache;
 use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
 use crate::adapter::attach;
-use crate::checkpoint::{CheckpointFiles, Load, Weights, load_model, model_bytes, settle_tying};
+use crate::checkpoint::{
+    CheckpointFiles, Load, Weights, load_model, model_bytes, rounded_formats, settle_tying,
+};
+use crate::device::check_formats;
 use crate::feature_cache::FeatureCache;
 use crate::prefix_cache::{PrefixCache, Sequence};
 use crate::{
-    Answer, Checkpoint, Config, Decoding, Error, Estimate, LoadOptions, Model, Progress,
-    ProgressFn, Session, Stream, Timing,
+    Answer, Checkpoint, Config, Decoding, DeviceChoice, Error, Estimate, LoadOptions, Model,
+    Progress, ProgressFn, Quantization, Session, Stream, Timing,
 };
 
 /// A loaded PerceptionLM: processor, network and the checkpoint's settings.
@@ -26,6 +29,7 @@ pub struct PerceptionLM {
     processor: Processor,
     model: Model,
     device: Device,
+    choice: DeviceChoice,
     stop_ids: Vec<u32>,
     weight_bytes: u64,
     load_time: Duration,
@@ -87,12 +91,18 @@ impl PerceptionLM {
 
     fn from_files(files: &CheckpointFiles, options: &LoadOptions) -> Result<Self, Error> {
         let start = Instant::now();
-        let device = options.device.resolve()?;
+        let choice = options.device.settle()?;
+        let device = choice.resolve()?;
         let mut checkpoint = Checkpoint::from_files(files)?;
         let mut weights = Weights::from_files(files)?;
         settle_tying(&mut checkpoint.config.text, &mut weights)?;
+        let dtype = options.precision.dtype();
+        let mut wanted = rounded_formats(&weights);
+        wanted.extend(dtype.map(|dtype| dtype.name()));
+        wanted.extend(options.quantize.map(Quantization::name));
+        check_formats(&device, choice, wanted)?;
         let load = Load {
-            dtype: options.precision.dtype(),
+            dtype,
             quantize: options.quantize,
             matmul_precision: options.matmul_precision,
             share: !options.copy_weights,
@@ -104,6 +114,7 @@ impl PerceptionLM {
             attach(&mut model, adapter, &device)?;
         }
         let mut plm = Self::with_model(checkpoint, model, device, options);
+        plm.choice = choice;
         plm.load_time = start.elapsed();
         Ok(plm)
     }
@@ -125,6 +136,7 @@ impl PerceptionLM {
             weight_bytes: model_bytes(&model),
             model,
             device,
+            choice: options.device,
             load_time: Duration::ZERO,
             encoding: options.encoding.clone(),
             features: FeatureCache::new(options.feature_cache_bytes),
@@ -156,6 +168,12 @@ impl PerceptionLM {
     /// Where the model computes.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// The choice that led to the device: what [`DeviceChoice::Auto`] took, or, of a model that was
+    /// made [`with_model`](Self::with_model), what its options say.
+    pub fn device_choice(&self) -> DeviceChoice {
+        self.choice
     }
 
     /// Bytes that the weights take in memory.

@@ -13,7 +13,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::{Config, DeviceChoice, Error};
+use crate::device::device_of_shapes;
+use crate::{Config, Error};
 
 /// The size of a [`random_checkpoint`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +73,7 @@ pub fn random_checkpoint(dir: impl AsRef<Path>, size: ModelSize) -> Result<u64, 
     };
     fs::create_dir_all(dir).map_err(failed)?;
     let config = write_texts(size.sizes(), dir)?;
-    let tensors = config
-        .init(&DeviceChoice::Auto.resolve()?)?
-        .checkpoint_tensors();
+    let tensors = config.init(&device_of_shapes()?)?.checkpoint_tensors();
     write_weights(&tensors, &dir.join("model.safetensors")).map_err(failed)
 }
 

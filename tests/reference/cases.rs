@@ -10,6 +10,7 @@ use crate::reference_data::*;
 
 fn load(dir: &Path) -> PerceptionLM {
     let options = LoadOptions {
+        device: device(),
         precision: Precision::F32,
         ..LoadOptions::default()
     };
@@ -95,7 +96,7 @@ fn check_logits(plm: &PerceptionLM, cases: &Cases, case: &Case, prompt: &plm::Pr
         &what,
         &trace.logits.values,
         &expected[..vocab_size],
-        LOGIT_TOLERANCE,
+        logit_tolerance(),
     );
     if let Some((_, expected)) = cases.tensor(case, "all_logits") {
         let all = plm.trace(prompt, true).unwrap().logits.values;
@@ -107,7 +108,7 @@ fn check_logits(plm: &PerceptionLM, cases: &Cases, case: &Case, prompt: &plm::Pr
             .copied()
             .collect();
         let what = format!("{}: all logits", case.id);
-        worst = worst.max(assert_close(&what, &found, expected, LOGIT_TOLERANCE));
+        worst = worst.max(assert_close(&what, &found, expected, logit_tolerance()));
     }
     worst
 }
@@ -142,7 +143,7 @@ fn check_batch(plm: &PerceptionLM, cases: &Cases, case: &Case) -> f32 {
         if let Some((shape, expected)) = cases.tensor(case, "first_logits") {
             let logits = plm.trace(prompt, false).unwrap().logits.values;
             let expected = &expected[row * shape[1]..(row + 1) * shape[1]];
-            worst = worst.max(assert_close(&what, &logits, expected, LOGIT_TOLERANCE));
+            worst = worst.max(assert_close(&what, &logits, expected, logit_tolerance()));
         }
     }
     worst
@@ -159,7 +160,7 @@ fn check_scores(plm: &PerceptionLM, cases: &Cases, case: &Case) -> f32 {
             &case.id,
             &score.token_log_probs,
             &expected.logprobs,
-            LOGIT_TOLERANCE,
+            logit_tolerance(),
         ));
         assert!((score.log_likelihood - expected.sum_logprob).abs() < 1e-2);
         let all = expected.token_is_argmax.iter().all(|&is| is);

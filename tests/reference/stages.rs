@@ -168,6 +168,7 @@ fn check_decoder(plm: &PerceptionLM, prompt: &plm::Prompt, debug: &Tensors) {
 fn check_variant(variant: &str) {
     let Some(golden) = golden() else { return };
     let options = LoadOptions {
+        device: device(),
         precision: Precision::F32,
         ..LoadOptions::default()
     };

@@ -53,10 +53,10 @@ impl Asked {
         })
     }
 
-    pub(super) fn report(&self, model: &ModelRequest) -> AskedReport<'_> {
+    pub(super) fn report(&self) -> AskedReport<'_> {
         AskedReport {
             question: &self.question,
-            answer: AnswerReport::new(model, &self.plm, &self.answer, self.preprocess),
+            answer: AnswerReport::new(&self.plm, &self.answer, self.preprocess),
         }
     }
 }

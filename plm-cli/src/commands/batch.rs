@@ -29,9 +29,7 @@ pub(crate) fn run(request: &GenerateRequest, source: &BatchSource) -> Result<(),
             request.model.source.note_embedded_model();
         }
         for (answer, preprocess) in answers.iter().zip(preprocess) {
-            bar.suspend(|| {
-                output::json(&AnswerReport::new(&request.model, &plm, answer, preprocess))
-            })?;
+            bar.suspend(|| output::json(&AnswerReport::new(&plm, answer, preprocess)))?;
             bar.inc(1);
         }
         Ok(())

@@ -60,7 +60,7 @@ pub(crate) fn run(args: CaptionRegionArgs) -> Result<(), Error> {
         return output::json(&Report {
             region: args.marks.region.map(|region| region.xyxy()),
             frames,
-            asked: asked.report(&model),
+            asked: asked.report(),
         });
     }
     output::line(&asked.answer.text)

@@ -43,7 +43,7 @@ pub(crate) fn run(args: DenseCaptionArgs) -> Result<(), Error> {
             captions: reports(&parsed, shown),
             misread: parsed.misread.iter().map(|m| one_line(m)).collect(),
             shown: ShownReport::new(shown),
-            asked: asked.report(&model),
+            asked: asked.report(),
         });
     }
     output::piece(&table(&parsed, shown))

@@ -43,12 +43,7 @@ fn answer(
     // After everything that can fail, so that an error stands alone.
     request.model.source.note_embedded_model();
     match wanted {
-        Wanted::Json => output::json(&AnswerReport::new(
-            &request.model,
-            &plm,
-            &answer,
-            preprocess,
-        )),
+        Wanted::Json => output::json(&AnswerReport::new(&plm, &answer, preprocess)),
         _ => output::line(&answer.text),
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn run(args: GroundArgs) -> Result<(), Error> {
             misread: parsed.misread.iter().map(|m| one_line(m)).collect(),
             size_wh: question.image.size_wh().into(),
             out: out.map(|path: PathBuf| path.display().to_string()),
-            asked: asked.report(&model),
+            asked: asked.report(),
         });
     }
     output::piece(&table(&parsed))

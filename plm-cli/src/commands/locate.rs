@@ -37,7 +37,7 @@ pub(crate) fn run(args: LocateArgs) -> Result<(), Error> {
             intervals: reports(&parsed, shown),
             misread: parsed.misread.iter().map(|m| one_line(m)).collect(),
             shown: ShownReport::new(shown),
-            asked: asked.report(&model),
+            asked: asked.report(),
         });
     }
     output::piece(&table(&parsed, shown))

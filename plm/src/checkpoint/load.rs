@@ -11,6 +11,7 @@ use super::matrices::{
     scales_name, stored_format,
 };
 use super::{Nf4Part, Weights, nf4};
+use crate::device::held_dtype;
 use crate::quantization::MatrixFormat;
 use crate::{Error, Model, Progress, ProgressFn, Quantization};
 
@@ -184,7 +185,7 @@ pub(crate) fn model_bytes(model: &Model) -> u64 {
 
 /// How a checkpoint's tensors come into a model.
 pub(crate) struct Load<'a> {
-    /// The precision of matrices, unless it is the file's.
+    /// The precision of matrices, unless it is the file's, or the nearest that the device has.
     pub(crate) dtype: Option<DType>,
     /// How matrices are rounded, unless they are already.
     pub(crate) quantize: Option<Quantization>,
@@ -339,7 +340,8 @@ impl Loader<'_> {
             None => {}
         }
         let stored = self.weights.dtype(name).unwrap_or(DType::F32);
-        let dtype = self.load.dtype.unwrap_or(stored);
+        let dtype = self.load.dtype;
+        let dtype = dtype.unwrap_or_else(|| held_dtype(stored, device));
         let data = match dtype == stored {
             true => self.weights.stored(name, share)?,
             false => self.weights.read(name, dtype)?,

@@ -1,5 +1,6 @@
 //! The weight matrices of a model by their names in a checkpoint, and how they are rounded.
 
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
 use burn::tensor::{AllocationProperty, Bytes, TensorData};
@@ -64,14 +65,17 @@ pub(crate) fn matrix_format(name: &str, quantization: Quantization) -> Option<Ma
     }
 }
 
+/// What the name of a rounded matrix's codes ends with.
+const CODES: &str = ".codes";
+
 /// The tensor that holds the codes of a rounded matrix.
 pub(crate) fn codes_name(matrix: &str) -> String {
-    format!("{matrix}.codes")
+    format!("{matrix}{CODES}")
 }
 
 /// Whether a tensor is the codes of a rounded matrix.
 pub(crate) fn is_codes(name: &str) -> bool {
-    name.ends_with(".codes")
+    name.ends_with(CODES)
 }
 
 /// The tensor that holds the scales of a rounded matrix.
@@ -86,6 +90,21 @@ pub(crate) fn stored_format(weights: &Weights, matrix: &str) -> Option<MatrixFor
         "U8" => Some(MatrixFormat::Blocks(BlockFormat::Q4)),
         _ => is_nf4(weights, matrix).then_some(MatrixFormat::Nf4),
     }
+}
+
+/// The formats in which files hold matrices rounded.
+pub(crate) fn rounded_formats(weights: &Weights) -> BTreeSet<&'static str> {
+    let formats = weights.names().filter_map(|name| {
+        let format = match is_codes(name) {
+            true => stored_format(weights, name.strip_suffix(CODES)?),
+            false => is_nf4(weights, name).then_some(MatrixFormat::Nf4),
+        };
+        format.map(|format| match format {
+            MatrixFormat::Blocks(format) => format.name(),
+            MatrixFormat::Nf4 => "nf4",
+        })
+    });
+    formats.collect()
 }
 
 /// Shapes of the codes and the scales of a rounded matrix `[d_output, d_input]`.

@@ -3,8 +3,8 @@ use std::time::Instant;
 
 use plm::burn::tensor::Tensor;
 use plm::{
-    Content, Conversation, Decoding, EncodeOptions, Image, LoadOptions, MatmulPrecision,
-    PerceptionLM, Precision, Prompt, VisionInputType,
+    Content, Conversation, Decoding, DeviceChoice, EncodeOptions, Image, LoadOptions,
+    MatmulPrecision, PerceptionLM, Precision, Prompt, VisionInputType,
 };
 use plm_kernels::in_pool;
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,8 @@ pub(crate) fn measure(
 ) -> Result<Figures, Error> {
     let load = || {
         let options = LoadOptions {
+            // The limits beside the figures are the CPU's.
+            device: DeviceChoice::Flex,
             precision: match format {
                 BenchFormat::F32 => Precision::F32,
                 BenchFormat::F16 => Precision::F16,
