@@ -1,6 +1,9 @@
 //! AdamW in one pass over weights and moments, where they are in this process's memory.
 
-use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
+use burn::optim::{
+    AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer, RecordState, StateSink,
+    StateSource,
+};
 use burn::tensor::{Device, Tensor};
 use plm_linear::host;
 
@@ -31,22 +34,44 @@ impl HostAdamW {
     }
 }
 
+/// The state, which is read from a file into this process's memory. burn would take its default device
+/// for that, a GPU where one is built in, be it there or not.
+#[derive(Clone)]
+pub(crate) struct HostState<const D: usize>(AdamWState<D>);
+
+impl<const D: usize> RecordState for HostState<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        self.0.state_flatten(prefix, out);
+    }
+
+    fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
+        #[cfg(feature = "flex")]
+        let device = {
+            let _ = device;
+            &Device::flex()
+        };
+        AdamWState::state_unflatten(prefix, src, device).map(Self)
+    }
+}
+
 impl Optimizer for HostAdamW {
-    type State<const D: usize> = AdamWState<D>;
+    type State<const D: usize> = HostState<D>;
 
     fn step<const D: usize>(
         &self,
         learning_rate: f64,
         weights: Tensor<D>,
         gradient: Tensor<D>,
-        state: Option<AdamWState<D>>,
-    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        state: Option<HostState<D>>,
+    ) -> (Tensor<D>, Option<HostState<D>>) {
+        let state = state.map(|HostState(state)| state);
         let on_host = host::is_f32(&weights)
             && state.as_ref().is_none_or(|AdamWState { momentum }| {
                 host::is_f32(&momentum.moment_1) && host::is_f32(&momentum.moment_2)
             });
         let Some(numbers) = host::f32s(&gradient).filter(|_| on_host) else {
-            return self.burn.step(learning_rate, weights, gradient, state);
+            let (weights, state) = self.burn.step(learning_rate, weights, gradient, state);
+            return (weights, state.map(HostState));
         };
         let (dims, device) = (weights.dims(), weights.device());
         let zeros = || host::tensor(vec![0.0; numbers.len()], dims, &device);
@@ -71,10 +96,10 @@ impl Optimizer for HostAdamW {
         });
         let (moved, second) = moved.zip(second).expect("both were changed");
         let momentum = AdaptiveMomentumState::new(time + 1, first, second);
-        (moved, Some(AdamWState::new(momentum)))
+        (moved, Some(HostState(AdamWState::new(momentum))))
     }
 
-    fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {
-        AdamW::to_device(state, device)
+    fn to_device<const D: usize>(state: HostState<D>, device: &Device) -> HostState<D> {
+        HostState(AdamW::to_device(state.0, device))
     }
 }

@@ -5,7 +5,7 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plm::{FrameRule, MatmulPrecision, Quantization, VisionInputType};
+use plm::{DeviceChoice, FrameRule, MatmulPrecision, Quantization, VisionInputType};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, LoraConfig, Schedule, Trainable, TrainerConfig};
@@ -73,6 +73,11 @@ pub struct Config {
     /// loading; with `nf4` that is QLoRA.
     #[serde(default)]
     pub quantize: Option<String>,
+    /// Where it is trained, each as [`DeviceChoice`] is written; `["auto"]` if none is given. With
+    /// several each has a copy of the model, and the `grad_acc_steps` batches of a step are shared
+    /// among them.
+    #[serde(default)]
+    pub devices: Vec<String>,
     /// How exactly matrices are multiplied, forward and backward: `highest` (f32, the default),
     /// `high` or `medium` (bf16 where the processor is faster so); see [`MatmulPrecision`].
     /// Parameters, gradients and moments are f32 always.
@@ -379,10 +384,13 @@ impl Config {
         }
     }
 
-    pub(crate) fn trainer(&self, steps: usize) -> TrainerConfig {
+    pub(crate) fn trainer(&self, steps: usize) -> Result<TrainerConfig, Error> {
         let optim = &self.optim;
         let min_ratio = optim.lr_min_ratio;
-        TrainerConfig {
+        let (_, others) = self.devices()?;
+        let others = others.into_iter().map(DeviceChoice::resolve);
+        Ok(TrainerConfig {
+            other_devices: others.collect::<Result<_, _>>()?,
             learning_rate: optim.lr,
             schedule: match optim.scheduler {
                 Scheduler::Constant => Schedule::Constant,
@@ -397,7 +405,17 @@ impl Config {
             max_grad_norm: optim.clip,
             seed: self.seed,
             pad_id: PAD_ID,
+        })
+    }
+
+    /// Where it is trained: the device that holds the model, and the others.
+    pub(crate) fn devices(&self) -> Result<(DeviceChoice, Vec<DeviceChoice>), Error> {
+        let parsed = self.devices.iter().map(|name| name.parse());
+        let mut choices: Vec<DeviceChoice> = parsed.collect::<Result<_, plm::Error>>()?;
+        if choices.is_empty() {
+            choices.push(DeviceChoice::Auto);
         }
+        Ok((choices.remove(0), choices))
     }
 
     /// How weights that are not trained are rounded while loading.

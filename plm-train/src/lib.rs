@@ -43,6 +43,7 @@ mod lora;
 mod loss;
 mod metrics;
 mod order;
+mod parallel;
 mod plot;
 mod rows;
 mod run;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use burn::tensor::Device;
 use plm::{AdapterSource, LoadOptions, Model, PerceptionLM, Precision};
 
 use crate::checkpoint::{self, State};
@@ -127,7 +128,9 @@ pub fn fine_tune(
     if config.freeze_patch_embed {
         model.vision_tower.patch_embed = patch_embed;
     }
-    let mut trainer = Trainer::new(model, config.trainer(steps));
+    let trainer_config = config.trainer(steps)?;
+    check_devices(&mut model, &trainer_config.other_devices)?;
+    let mut trainer = Trainer::new(model, trainer_config);
     if let Some(dir) = &resumed {
         trainer.resume(state.step, |optimizer| {
             checkpoint::read_optimizer(optimizer, dir)
@@ -214,6 +217,22 @@ fn draw(metrics: &Metrics, observe: &mut impl FnMut(Event<'_>) -> Flow) {
     }
 }
 
+/// Checks that other devices than the model's can hold its weights as they are.
+fn check_devices(model: &mut Model, devices: &[Device]) -> Result<(), Error> {
+    for device in devices {
+        let held = plm::weight_formats(device);
+        for (name, linear) in model.linears() {
+            let format = linear.weight.format_name();
+            if !held.contains(&format) {
+                return Err(Error::Config {
+                    what: format!("devices: {device:?} cannot hold {name}, which is in {format}"),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The model that a run begins with, or goes on with after a checkpoint.
 fn initial(config: &Config, resumed: Option<&Path>) -> Result<Model, Error> {
     let mut model = read(config, resumed)?;
@@ -225,7 +244,10 @@ fn initial(config: &Config, resumed: Option<&Path>) -> Result<Model, Error> {
 
 fn read(config: &Config, resumed: Option<&Path>) -> Result<Model, Error> {
     let trains_adapters = config.train == Part::Lora;
-    let mut options = LoadOptions::default();
+    let mut options = LoadOptions {
+        device: config.devices()?.0,
+        ..LoadOptions::default()
+    };
     match trains_adapters {
         true => options.quantize = config.quantization()?,
         false => options.precision = Precision::F32,
@@ -255,6 +277,7 @@ fn same(config: &Config, begun: &Config) -> Result<(), Error> {
         config.checkpoint = Default::default();
         config.eval = Default::default();
         config.model = PathBuf::new();
+        config.devices = Vec::new();
         config.dump_dir = PathBuf::new();
         config.data.validation = None;
         for file in &mut config.data.datamix {
@@ -267,8 +290,8 @@ fn same(config: &Config, begun: &Config) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Config {
-        what: "the run in dump_dir began with another config; only files, `checkpoint` and `eval` \
-               may change"
+        what: "the run in dump_dir began with another config; only files, `devices`, \
+               `checkpoint` and `eval` may change"
             .into(),
     })
 }

@@ -1,12 +1,14 @@
 use std::time::Instant;
 
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsAccumulator, ModuleOptimizer};
+use burn::tensor::Device;
 use plm::Model;
-use plm_kernels::in_pool;
+use plm_linear::host::in_pool;
 use serde::Serialize;
 
 use crate::adamw::HostAdamW;
-use crate::{Error, Sample, Schedule, gradients, loss};
+use crate::parallel::shares;
+use crate::{Error, Sample, Schedule, gradients};
 
 /// How steps are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,9 @@ pub struct TrainerConfig {
     pub seed: u64,
     /// The id that samples of a batch are filled up with.
     pub pad_id: u32,
+    /// Further devices than the model's, among which the batches of a step are shared. Which of them
+    /// draws what for dropout is left to chance.
+    pub other_devices: Vec<Device>,
 }
 
 impl Default for TrainerConfig {
@@ -47,6 +52,7 @@ impl Default for TrainerConfig {
             max_grad_norm: None,
             seed: 0,
             pad_id: 0,
+            other_devices: Vec::new(),
         }
     }
 }
@@ -119,7 +125,11 @@ impl Trainer {
     ///
     /// As [`loss`](crate::loss()); [`Error::Diverged`]. The model stays as it was.
     pub fn step(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
-        in_pool(|| self.step_here(batches))
+        if !self.config.other_devices.is_empty() {
+            return self.step_here(batches);
+        }
+        let device = self.model.language_model.embed_tokens.weight.device();
+        in_pool(&device, || self.step_here(batches))
     }
 
     fn step_here(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
@@ -129,22 +139,23 @@ impl Trainer {
         // The same dropout in a run that was resumed.
         let weight = &self.model.language_model.embed_tokens.weight;
         weight.device().seed(self.config.seed ^ self.step as u64);
-        let mut total = 0.0;
-        let mut accumulator = GradientsAccumulator::new();
-        for batch in batches.iter().filter(|batch| labels(batch) > 0) {
-            let (loss, count) = loss(&self.model, batch, self.config.pad_id)?;
-            let share = count as f64 / num_labels as f64;
-            let loss = loss * share;
-            total += loss.clone().into_scalar::<f64>();
-            // Texts teach a projector nothing.
-            if loss.is_tracked() {
-                let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
-                accumulator.accumulate(&self.model, gradients);
-            }
-        }
         if num_labels == 0 {
             return Err(Error::NothingToLearn);
         }
+        let batches: Vec<&[Sample]> = batches
+            .iter()
+            .copied()
+            .filter(|batch| labels(batch) > 0)
+            .collect();
+        let mut total = 0.0;
+        let mut accumulator = GradientsAccumulator::new();
+        let (others, pad_id) = (&self.config.other_devices, self.config.pad_id);
+        shares(&self.model, &batches, others, num_labels, pad_id, |share| {
+            total += share.loss;
+            if let Some(gradients) = share.gradients {
+                accumulator.accumulate(&self.model, gradients);
+            }
+        })?;
         let mut gradients = accumulator.grads();
         let grad_norm = gradients::norm(&self.model, &gradients);
         for (what, value) in [("loss", total), ("norm of the gradient", grad_norm)] {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use plm::burn::module::{Module, Param};
 use plm::burn::tensor::{Device, Tensor, TensorData};
 use plm::{
-    AdapterSource, Conversation, EncodeOptions, Image, LoadOptions, Model, ParameterVisitor,
-    PerceptionLM, Precision, VisionInputType,
+    AdapterSource, Conversation, DeviceChoice, EncodeOptions, Image, LoadOptions, Model,
+    ParameterVisitor, PerceptionLM, Precision, VisionInputType,
 };
 use plm_linear::{Adapter, Weight};
 use plm_train::{
@@ -46,6 +46,7 @@ impl Golden {
             })
             .collect();
         let options = LoadOptions {
+            device: device(),
             precision: Precision::F32,
             ..LoadOptions::default()
         };
@@ -220,7 +221,7 @@ fn set_adapters(golden: &Golden, model: &mut Model, parts: &str, magnitudes: &st
             .get(&format!("{init}/init/{module}.{part}.weight"))
             .unwrap_or_else(|| panic!("{init} {module} {part}"));
         let data = TensorData::new(values.clone(), shape.clone());
-        (data, Device::flex().autodiff())
+        (data, golden.plm.device().clone().autodiff())
     };
     for (name, linear) in model.linears() {
         let Some(adapter) = linear.adapters.pop() else {
@@ -414,4 +415,52 @@ fn adapters_beside_half_weights_learn() {
         Weight::Blocks(_) | Weight::Nf4(_) => unreachable!("the checkpoint is of bf16"),
     };
     weights(trainer.model()).assert_eq(&weights(plm.model()), true);
+}
+
+/// Batches that are computed beside each other on several devices make the step that they make one
+/// after the other on one.
+#[test]
+fn devices_share_the_batches_of_a_step() {
+    let options = LoadOptions {
+        device: DeviceChoice::Flex,
+        precision: Precision::F32,
+        ..LoadOptions::default()
+    };
+    let plm = PerceptionLM::from_dir(fixtures().join("gigantic"), &options).unwrap();
+    let sample = |answer: &str| {
+        let picture = Image::open(fixtures().join("media/shapes.png")).unwrap();
+        let talk = Conversation::ask("What is this?", [picture.into()]).assistant(answer);
+        let encode = EncodeOptions::default();
+        let prompt = plm.processor().encode_for_training(&talk, &encode, 5000);
+        vec![Sample::of_answers(prompt.unwrap())]
+    };
+    let batches = ["A test.", "Shapes of several colours.", "No."].map(sample);
+    let batches: Vec<&[Sample]> = batches.iter().map(Vec::as_slice).collect();
+    let reports = |other_devices: Vec<Device>| {
+        let model = prepare(plm.model().clone(), &Trainable::All, 0).unwrap();
+        let config = TrainerConfig {
+            pad_id: 0,
+            other_devices,
+            ..config()
+        };
+        let mut trainer = Trainer::new(model, config);
+        [(); 2].map(|()| trainer.step(&batches).unwrap())
+    };
+    let alone = reports(Vec::new());
+    let shared = reports(vec![device().resolve().unwrap()]);
+    let relative = match device() {
+        DeviceChoice::Flex => 1e-6,
+        _ => 1e-3,
+    };
+    for (alone, shared) in alone.iter().zip(&shared) {
+        assert!(
+            close(shared.loss, alone.loss, relative),
+            "{alone:?} {shared:?}"
+        );
+        assert!(
+            close(shared.grad_norm, alone.grad_norm, relative),
+            "{alone:?} {shared:?}"
+        );
+    }
+    assert!(alone[1].loss < alone[0].loss);
 }

@@ -62,6 +62,10 @@ impl Config {
                 data.grad_acc_steps > 0,
                 "data.grad_acc_steps must be at least 1",
             ),
+            (
+                data.grad_acc_steps >= self.devices.len(),
+                "data.grad_acc_steps must be at least the number of devices, which share its batches",
+            ),
             (data.max_seqlen > 1, "data.max_seqlen must be at least 2"),
             (
                 data.max_video_frames > 0,
@@ -90,6 +94,7 @@ impl Config {
                 what: (*rule).to_owned(),
             });
         }
+        self.devices()?;
         self.quantization()?;
         self.vision_input_type().map(|_| ())
     }

@@ -42,6 +42,11 @@ fn wrong_fields_and_values_are_named() {
             "drop_path = 0.1",
             "drop_path needs a vision tower that is trained",
         ),
+        ("devices = [\"tpu\"]", "device `tpu`"),
+        (
+            "devices = [\"cuda:0\", \"cuda:1\"]",
+            "data.grad_acc_steps must be at least the number of devices",
+        ),
         ("max_seqlen = 1", "data.max_seqlen must be at least 2"),
         ("batch_size = 0", "data.batch_size must be at least 1"),
         ("vision_input_type = \"grid\"", "data.vision_input_type"),
@@ -55,7 +60,15 @@ fn wrong_fields_and_values_are_named() {
             "`q5` is none of q8, q4, nf4",
         ),
     ] {
-        let first = ["step", "epochs", "drop_path", "optim", "quantize", "init"];
+        let first = [
+            "step",
+            "epochs",
+            "drop_path",
+            "optim",
+            "quantize",
+            "init",
+            "devices",
+        ];
         let text = match first.iter().any(|field| line.starts_with(field)) {
             true => format!("{line}\n{LEAST}"),
             false => format!("{LEAST}\n{line}"),
