@@ -7,6 +7,8 @@
 mod args;
 mod commands;
 mod conversations;
+#[cfg(feature = "tui")]
+mod dashboard;
 mod error;
 mod logging;
 mod memory;

@@ -12,12 +12,26 @@ pub(crate) struct TrainArgs {
     /// Go on from the newest checkpoint of the run.
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Show the run on the whole terminal, with curves; q and then s stops it after saving.
+    #[cfg(feature = "tui")]
+    #[arg(long)]
+    pub(crate) dashboard: bool,
     /// Threads that compute; one a core if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Print one JSON object at the end.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl TrainArgs {
+    /// Whether the run is shown on the whole terminal.
+    pub(crate) fn has_dashboard(&self) -> bool {
+        #[cfg(feature = "tui")]
+        return self.dashboard;
+        #[cfg(not(feature = "tui"))]
+        false
+    }
 }
 
 #[derive(Debug, Args)]

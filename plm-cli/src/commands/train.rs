@@ -2,10 +2,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use indicatif::ProgressBar;
 use plm_train::{Config, Event, Flow, StepReport, fine_tune};
 use serde::Serialize;
 
 use crate::args::TrainArgs;
+#[cfg(feature = "tui")]
+use crate::dashboard::Dashboard;
 use crate::error::{Error, one_line};
 use crate::{output, progress, threads};
 
@@ -30,13 +33,28 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
     // Without it, an interrupt ends the run at once, and the last checkpoint is there.
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
 
-    let bar = progress::count("training", config.steps.unwrap_or(0));
+    #[cfg(feature = "tui")]
+    let mut dashboard = match args.has_dashboard() {
+        true => Some(Dashboard::open()?),
+        false => None,
+    };
+    let bar = match args.has_dashboard() {
+        true => ProgressBar::hidden(),
+        false => progress::count("training", config.steps.unwrap_or(0)),
+    };
     let say = |text: &str| bar.suspend(|| output::note(text));
     let (mut said, mut loss) = (None::<Instant>, None);
     let outcome = fine_tune(&config, args.resume, |event| {
+        if let Event::Step(report, ..) = event {
+            loss = Some(report.loss);
+        }
+        #[cfg(feature = "tui")]
+        if let Some(dashboard) = &mut dashboard {
+            dashboard.show(&event);
+            return flow(dashboard.is_stopped() || interrupted.load(Ordering::Relaxed));
+        }
         match event {
             Event::Step(report, steps, left) => {
-                loss = Some(report.loss);
                 let line = about(report, steps, left);
                 bar.set_length(steps as u64);
                 bar.set_position(report.step as u64 + 1);
@@ -63,12 +81,13 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
             Event::NotDrawn(error) => say(&format!("no curve of the losses: {}", one_line(error))),
             Event::Saved(dir) => say(&format!("saved {}", dir.display())),
         }
-        match interrupted.load(Ordering::Relaxed) {
-            true => Flow::Stop,
-            false => Flow::Continue,
-        }
-    })?;
+        flow(interrupted.load(Ordering::Relaxed))
+    });
+    // The terminal is needed for what follows.
+    #[cfg(feature = "tui")]
+    drop(dashboard);
     bar.finish_and_clear();
+    let outcome = outcome?;
     let finished = outcome.step == outcome.steps;
     let report = TrainReport {
         steps: outcome.step,
@@ -87,6 +106,13 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Error> {
             report.out, report.steps
         ),
     })
+}
+
+fn flow(stop: bool) -> Flow {
+    match stop {
+        true => Flow::Stop,
+        false => Flow::Continue,
+    }
 }
 
 fn about(report: &StepReport, steps: usize, left: Duration) -> String {
