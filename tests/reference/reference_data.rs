@@ -15,7 +15,7 @@ pub const LOGIT_TOLERANCE: f32 = 2e-3;
 const GPU_LOGIT_TOLERANCE: f32 = 5e-3;
 
 /// Where `cases`, `stages`, `precision` and `finetune` compute: on the CPU, or on the device that the
-/// environment variable `PLM_TEST_DEVICE` names, such as `vulkan`.
+/// environment variable `PLM_TEST_DEVICE` names, such as `wgpu`.
 pub fn device() -> DeviceChoice {
     match std::env::var("PLM_TEST_DEVICE") {
         Ok(name) => name.parse().expect("PLM_TEST_DEVICE names a device"),
