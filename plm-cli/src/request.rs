@@ -26,14 +26,8 @@ pub(crate) struct ModelRequest {
 
 impl ModelRequest {
     pub(crate) fn check(args: RunArgs, encoding: EncodeOptions) -> Result<Self, Error> {
-        if let DeviceChoice::Gpu(api, _) = args.device
-            && !api.is_built_in()
-        {
-            return Err(Error::usage(format!(
-                "--device {}: not built in; build with feature `{api}`",
-                args.device
-            )));
-        }
+        let built_in = args.device.check_built_in();
+        built_in.map_err(|error| Error::usage(error.to_string()))?;
         Ok(Self {
             source: ModelSource::parse(args.model.model)?,
             options: LoadOptions {

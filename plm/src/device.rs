@@ -1,14 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-#[cfg(any(
-    feature = "cuda",
-    feature = "metal",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "wgpu"
-))]
-use burn::tensor::DeviceType;
 use burn::tensor::{DType, Device};
 
 use crate::Error;
@@ -150,6 +142,25 @@ impl DeviceChoice {
         }
     }
 
+    /// Checks that this build can use it, whether or not it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] that names the feature to build with.
+    pub fn check_built_in(self) -> Result<(), Error> {
+        let (is_built_in, feature) = match self {
+            Self::Auto => return Ok(()),
+            Self::Flex => (cfg!(feature = "flex"), "flex"),
+            Self::Gpu(api, _) => (api.is_built_in(), api.name()),
+        };
+        match is_built_in {
+            true => Ok(()),
+            false => Err(self.error(format!(
+                "it is not built in; build with feature `{feature}`"
+            ))),
+        }
+    }
+
     /// The device.
     ///
     /// # Errors
@@ -157,9 +168,11 @@ impl DeviceChoice {
     /// [`Error::Device`] when its backend is not built in or finds no such device; it says what would
     /// help.
     pub fn resolve(self) -> Result<Device, Error> {
-        match self.settle()? {
+        let choice = self.settle()?;
+        choice.check_built_in()?;
+        match choice {
             Self::Gpu(api, number) => {
-                let mut found = api.open()?;
+                let mut found = api.devices();
                 match found.len() {
                     len if number < len => Ok(found.swap_remove(number)),
                     0 => Err(self.error(format!("no device was found; {}", api.remedy()))),
@@ -167,9 +180,9 @@ impl DeviceChoice {
                 }
             }
             #[cfg(feature = "flex")]
-            _ => Ok(Device::flex()),
+            Self::Auto | Self::Flex => Ok(Device::flex()),
             #[cfg(not(feature = "flex"))]
-            _ => Err(self.error("it is not built in; build with feature `flex`".into())),
+            Self::Auto | Self::Flex => Err(self.error(nothing_found())),
         }
     }
 
@@ -245,72 +258,53 @@ impl GpuApi {
         }
     }
 
-    /// Its devices, which are not opened yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Device`] when it is not built in.
-    fn open(self) -> Result<Vec<Device>, Error> {
+    /// Its devices, which are not opened yet; none where it is not built in.
+    fn devices(self) -> Vec<Device> {
         match self {
             #[cfg(feature = "cuda")]
-            Self::Cuda => Ok(Device::enumerate(DeviceType::Cuda).into_vec()),
+            Self::Cuda => Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec(),
             #[cfg(feature = "rocm")]
-            Self::Rocm => Ok(Device::enumerate(DeviceType::Rocm).into_vec()),
+            Self::Rocm => Device::enumerate(burn::tensor::DeviceType::Rocm).into_vec(),
             #[cfg(feature = "metal")]
-            Self::Metal => Ok(Device::enumerate(DeviceType::Metal).into_vec()),
+            Self::Metal => Device::enumerate(burn::tensor::DeviceType::Metal).into_vec(),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => Ok(Device::enumerate(DeviceType::Vulkan).into_vec()),
+            Self::Vulkan => Device::enumerate(burn::tensor::DeviceType::Vulkan).into_vec(),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Device::enumerate(DeviceType::Wgpu).into_vec()),
+            Self::Wgpu => Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec(),
             #[allow(
                 unreachable_patterns,
                 reason = "nothing is left where all are built in"
             )]
-            _ => Err(Error::Device {
-                name: self.name().into(),
-                what: format!("it is not built in; build with feature `{}`", self.name()),
-            }),
+            _ => Vec::new(),
         }
     }
 
-    /// What its devices say of themselves.
+    /// What its devices say of themselves. Opens them.
     fn infos(self) -> Vec<DeviceInfo> {
-        let devices = self.open().unwrap_or_default();
+        let devices = self.devices();
         let infos = devices.iter().enumerate().map(|(number, device)| {
-            let (name, is_gpu) = identity(device).unwrap_or_else(|| (self.name().into(), false));
-            DeviceInfo {
+            #[allow(unused_mut, reason = "nothing is found where no backend is built in")]
+            let mut info = DeviceInfo {
                 choice: DeviceChoice::Gpu(self, number),
-                name,
-                is_gpu,
+                name: self.name().into(),
+                is_gpu: false,
                 formats: weight_formats(device),
+            };
+            #[cfg(any(
+                feature = "cuda",
+                feature = "metal",
+                feature = "rocm",
+                feature = "vulkan",
+                feature = "wgpu"
+            ))]
+            if let Some(identity) = device.identity() {
+                info.name = identity.name;
+                info.is_gpu = identity.physical.is_some();
             }
+            info
         });
         infos.collect()
     }
-}
-
-/// What a device calls itself, and whether there is a card behind it. Opens the device.
-#[cfg(any(
-    feature = "cuda",
-    feature = "metal",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "wgpu"
-))]
-fn identity(device: &Device) -> Option<(String, bool)> {
-    let identity = device.identity()?;
-    Some((identity.name, identity.physical.is_some()))
-}
-
-#[cfg(not(any(
-    feature = "cuda",
-    feature = "metal",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "wgpu"
-)))]
-fn identity(_: &Device) -> Option<(String, bool)> {
-    None
 }
 
 impl fmt::Display for GpuApi {

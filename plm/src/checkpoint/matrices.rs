@@ -101,7 +101,7 @@ pub(crate) fn rounded_formats(weights: &Weights) -> BTreeSet<&'static str> {
         };
         format.map(|format| match format {
             MatrixFormat::Blocks(format) => format.name(),
-            MatrixFormat::Nf4 => "nf4",
+            MatrixFormat::Nf4 => Quantization::Nf4.name(),
         })
     });
     formats.collect()
