@@ -4,6 +4,7 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 use plm_linear::{Linear, LinearConfig, Weight, host, linear};
 
 use crate::cache::Step;
+use crate::rope::RopeTable;
 use crate::{DecoderConfig, DecoderLayer, Error, KvCache, RmsNorm, Rope};
 
 /// New tokens that go through the layers at once. It bounds the memory of a long prefill, and
@@ -63,6 +64,35 @@ impl DecoderConfig {
             head_dim: self.head_dim,
             max_positions: self.max_positions,
         })
+    }
+}
+
+/// A batch of whole sequences, as [`Decoder::sequences`] makes it.
+#[derive(Debug)]
+pub struct Sequences {
+    rope: RopeTable,
+    no_padding: Vec<usize>,
+    mask: Option<Tensor<4, Bool>>,
+}
+
+impl Sequences {
+    /// Runs one of the decoder's layers.
+    ///
+    /// # Shapes
+    ///
+    /// - `x` and result: `[batch, seq, hidden_size]`
+    pub fn forward(&self, layer: &DecoderLayer, x: Tensor<3>) -> Tensor<3> {
+        let [batch, seq, _] = x.dims();
+        if batch == 0 || seq == 0 {
+            return x;
+        }
+        let step = Step {
+            rope: &self.rope,
+            len: 0,
+            padding: &self.no_padding,
+            mask: self.mask.clone(),
+        };
+        layer.forward(x, &step, None)
     }
 }
 
@@ -198,13 +228,35 @@ impl Decoder {
     }
 
     /// Hidden states of whole sequences after the final norm, for training: nothing is kept for more
-    /// tokens. Sequences are filled up at their end with padding, which no token of theirs sees.
-    /// With `lengths`, of which there is one for each sequence, the padding itself sees the
-    /// sequence's own tokens alone; that matters where something is learnt from it.
+    /// tokens.
     ///
     /// # Shapes
     ///
     /// - `embeddings` and result: `[batch, seq, hidden_size]`
+    ///
+    /// # Errors
+    ///
+    /// As [`sequences`](Self::sequences).
+    ///
+    /// # Panics
+    ///
+    /// As [`sequences`](Self::sequences).
+    pub fn forward(
+        &self,
+        embeddings: Tensor<3>,
+        lengths: Option<&[usize]>,
+    ) -> Result<Tensor<3>, Error> {
+        let [batch, seq, _] = embeddings.dims();
+        let sequences = self.sequences([batch, seq], lengths, &embeddings.device())?;
+        let layers = self.layers.iter();
+        let x = layers.fold(embeddings, |x, layer| sequences.forward(layer, x));
+        Ok(self.norm.forward(x))
+    }
+
+    /// What the layers need to know of a batch of whole sequences, to be trained. Sequences are
+    /// filled up at their end with padding, which no token of theirs sees. With `lengths`, of which
+    /// there is one for each sequence, the padding itself sees the sequence's own tokens alone; that
+    /// matters where something is learnt from it.
     ///
     /// # Errors
     ///
@@ -213,12 +265,12 @@ impl Decoder {
     /// # Panics
     ///
     /// When there are lengths, but not one for each sequence.
-    pub fn forward(
+    pub fn sequences(
         &self,
-        embeddings: Tensor<3>,
+        [batch, seq]: [usize; 2],
         lengths: Option<&[usize]>,
-    ) -> Result<Tensor<3>, Error> {
-        let [batch, seq, _] = embeddings.dims();
+        device: &Device,
+    ) -> Result<Sequences, Error> {
         let lengths = lengths.unwrap_or(&[]);
         assert!(
             lengths.is_empty() || lengths.len() == batch,
@@ -226,29 +278,20 @@ impl Decoder {
         );
         let no_padding = vec![0; batch];
         self.check_room(&self.new_padded_cache(no_padding.clone()), seq)?;
-        if batch == 0 || seq == 0 {
-            return Ok(embeddings);
-        }
-        let device = embeddings.device();
         let positions: Vec<usize> = (0..batch).flat_map(|_| 0..seq).collect();
-        let rope = self.rope.table(&positions, batch, self.head_dim, &device);
         let mask = lengths.iter().any(|&length| length < seq).then(|| {
             let padding: Vec<bool> = lengths
                 .iter()
                 .flat_map(|&length| (0..seq).map(move |i| i >= length))
                 .collect();
             let padding = TensorData::new(padding, [batch, 1, 1, seq]);
-            Tensor::<4, Bool>::from_data(padding, &device)
+            Tensor::<4, Bool>::from_data(padding, device)
         });
-        let step = Step {
-            rope: &rope,
-            len: 0,
-            padding: &no_padding,
+        Ok(Sequences {
+            rope: self.rope.table(&positions, batch, self.head_dim, device),
+            no_padding,
             mask,
-        };
-        let layers = self.layers.iter();
-        let x = layers.fold(embeddings, |x, layer| layer.forward(x, &step, None));
-        Ok(self.norm.forward(x))
+        })
     }
 
     /// Checks that `count` more tokens fit the model's positions.

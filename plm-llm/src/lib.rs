@@ -46,7 +46,7 @@ pub use attention::SelfAttention;
 pub use beam::{BeamConfig, BeamSearch, BeamStep, EarlyStopping};
 pub use cache::KvCache;
 pub use config::{DecoderConfig, Error};
-pub use decoder::{Decoder, Embedding};
+pub use decoder::{Decoder, Embedding, Sequences};
 pub use layer::{DecoderLayer, Mlp};
 pub use norm::RmsNorm;
 pub use rope::{Llama3Scaling, Rope, RopeTable, Scaling};

@@ -78,6 +78,10 @@ pub struct Config {
     /// among them.
     #[serde(default)]
     pub devices: Vec<String>,
+    /// Whether the input of each block alone is kept for its gradients, and the rest computed a
+    /// second time: less memory for a third more time. On one device only.
+    #[serde(default)]
+    pub activation_checkpointing: bool,
     /// How exactly matrices are multiplied, forward and backward: `highest` (f32, the default),
     /// `high` or `medium` (bf16 where the processor is faster so); see [`MatmulPrecision`].
     /// Parameters, gradients and moments are f32 always.
@@ -389,7 +393,7 @@ impl Config {
         let min_ratio = optim.lr_min_ratio;
         let (_, others) = self.devices()?;
         let others = others.into_iter().map(DeviceChoice::resolve);
-        Ok(TrainerConfig {
+        let config = TrainerConfig {
             other_devices: others.collect::<Result<_, _>>()?,
             learning_rate: optim.lr,
             schedule: match optim.scheduler {
@@ -403,9 +407,12 @@ impl Config {
             epsilon: optim.epsilon,
             weight_decay: optim.weight_decay,
             max_grad_norm: optim.clip,
+            activation_checkpointing: self.activation_checkpointing,
             seed: self.seed,
             pad_id: PAD_ID,
-        })
+        };
+        config.check()?;
+        Ok(config)
     }
 
     /// Where it is trained: the device that holds the model, and the others.

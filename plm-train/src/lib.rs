@@ -32,6 +32,7 @@
 
 mod adamw;
 mod checkpoint;
+mod checkpointing;
 /// The config of a run.
 pub mod config;
 mod data;

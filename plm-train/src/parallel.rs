@@ -4,11 +4,10 @@ use std::thread;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::Device;
 use plm::Model;
 use plm_linear::host::in_pool;
 
-use crate::{Error, Sample, loss};
+use crate::{Error, Sample, TrainerConfig, checkpointing, loss};
 
 /// What a batch contributes to a step.
 pub(crate) struct Share {
@@ -19,10 +18,10 @@ pub(crate) struct Share {
     pub(crate) gradients: Option<GradientsParams>,
 }
 
-/// Computes what batches contribute to a step with `num_labels` labels in all, and hands it to `take`
-/// in their order.
+/// Computes what batches contribute to step number `step`, with `num_labels` labels in all, and hands it
+/// to `take` in their order.
 ///
-/// On one device one batch comes after the other. With `others` as many batches as there are devices
+/// On one device one batch comes after the other. With others as many batches as there are devices
 /// are computed at a time, each in a thread of its own, and their gradients are brought to the model's
 /// device; that is the data parallelism of burn's own learner. The model is copied for every step, and
 /// this thread must not be one of the kernels', which the others need.
@@ -33,14 +32,21 @@ pub(crate) struct Share {
 pub(crate) fn shares(
     model: &Model,
     batches: &[&[Sample]],
-    others: &[Device],
+    config: &TrainerConfig,
+    step: usize,
     num_labels: usize,
-    pad_id: u32,
     mut take: impl FnMut(Share),
 ) -> Result<(), Error> {
+    let (others, pad_id) = (&config.other_devices, config.pad_id);
     if others.is_empty() || batches.len() < 2 {
-        for batch in batches {
-            take(share(model, batch, num_labels, pad_id)?);
+        for (i, batch) in batches.iter().enumerate() {
+            take(match config.activation_checkpointing {
+                true => {
+                    let seed = config.seed ^ (step as u64) << 16 ^ i as u64;
+                    checkpointing::share(model, batch, num_labels, pad_id, seed)?
+                }
+                false => share(model, batch, num_labels, pad_id)?,
+            });
         }
         return Ok(());
     }

@@ -7,7 +7,7 @@ use plm_linear::host::in_pool;
 use serde::Serialize;
 
 use crate::adamw::HostAdamW;
-use crate::parallel::shares;
+use crate::parallel::{Share, shares};
 use crate::{Error, Sample, Schedule, gradients};
 
 /// How steps are made.
@@ -29,6 +29,10 @@ pub struct TrainerConfig {
     pub weight_decay: f32,
     /// The largest norm of all gradients together; longer ones are shortened to it.
     pub max_grad_norm: Option<f64>,
+    /// Whether the input of each block alone is kept for its gradients, and the rest computed a
+    /// second time: less memory for a third more time. Gradients are the same, but that dropout
+    /// draws other numbers. On one device only.
+    pub activation_checkpointing: bool,
     /// Of dropout.
     pub seed: u64,
     /// The id that samples of a batch are filled up with.
@@ -50,10 +54,23 @@ impl Default for TrainerConfig {
             epsilon: 1e-8,
             weight_decay: 0.01,
             max_grad_norm: None,
+            activation_checkpointing: false,
             seed: 0,
             pad_id: 0,
             other_devices: Vec::new(),
         }
+    }
+}
+
+impl TrainerConfig {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.activation_checkpointing && !self.other_devices.is_empty() {
+            // What dropout draws is the same twice on one thread alone.
+            return Err(Error::Config {
+                what: "activation_checkpointing works on one device, not on several".to_owned(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -123,8 +140,10 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// As [`loss`](crate::loss()); [`Error::Diverged`]. The model stays as it was.
+    /// As [`loss`](crate::loss()); [`Error::Diverged`]; [`Error::Config`] for activation
+    /// checkpointing on several devices. The model stays as it was.
     pub fn step(&mut self, batches: &[&[Sample]]) -> Result<StepReport, Error> {
+        self.config.check()?;
         if !self.config.other_devices.is_empty() {
             return self.step_here(batches);
         }
@@ -149,13 +168,14 @@ impl Trainer {
             .collect();
         let mut total = 0.0;
         let mut accumulator = GradientsAccumulator::new();
-        let (others, pad_id) = (&self.config.other_devices, self.config.pad_id);
-        shares(&self.model, &batches, others, num_labels, pad_id, |share| {
+        let take = |share: Share| {
             total += share.loss;
             if let Some(gradients) = share.gradients {
                 accumulator.accumulate(&self.model, gradients);
             }
-        })?;
+        };
+        let (model, config) = (&self.model, &self.config);
+        shares(model, &batches, config, self.step, num_labels, take)?;
         let mut gradients = accumulator.grads();
         let grad_norm = gradients::norm(&self.model, &gradients);
         for (what, value) in [("loss", total), ("norm of the gradient", grad_norm)] {

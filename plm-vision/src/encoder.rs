@@ -85,10 +85,36 @@ impl PerceptionEncoder {
     ///
     /// [`Error::TileShape`] when the tiles are not of the tower's size.
     pub fn forward(&self, tiles: Tensor<4>) -> Result<Tensor<3>, Error> {
-        let features = self.forward_tokens(tiles)?;
+        Ok(self.patches(self.forward_tokens(tiles)?))
+    }
+
+    /// The features of patches among those of all tokens.
+    ///
+    /// # Shapes
+    ///
+    /// - `features`: `[tiles, (1 +) patches, width]`
+    /// - result: `[tiles, patches, width]`
+    fn patches(&self, features: Tensor<3>) -> Tensor<3> {
         let leading = usize::from(self.cls_token.is_some());
         let patches = features.dims()[1] - leading;
-        Ok(features.narrow(1, leading, patches))
+        features.narrow(1, leading, patches)
+    }
+
+    /// What [`forward`](Self::forward) does after the last block.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[tiles, (1 +) patches, width]`
+    /// - result: `[tiles, patches, width]`
+    pub fn finish(&self, x: Tensor<3>) -> Tensor<3> {
+        self.patches(self.normalize(x))
+    }
+
+    fn normalize(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        }
     }
 
     /// Features of all tokens of each tile, the cls token (if the tower has one) first.
@@ -108,10 +134,7 @@ impl PerceptionEncoder {
             .blocks
             .iter()
             .fold(x, |x, block| block.forward(x, &rope));
-        Ok(match &self.norm {
-            Some(norm) => norm.forward(x),
-            None => x,
-        })
+        Ok(self.normalize(x))
     }
 
     /// The tokens that enter the first block: patches and cls token with positions, normalised.

@@ -26,6 +26,28 @@ impl Model {
         pad_id: u32,
         device: &Device,
     ) -> Result<Tensor<3>, Error> {
+        let encode = |tiles| Ok(self.vision_tower.forward(tiles)?);
+        self.embed_batch_with(prompts, seq, pad_id, device, encode)
+    }
+
+    /// The same, with features of tiles that `encode` computes as the vision tower does.
+    ///
+    /// # Shapes
+    ///
+    /// - `encode`: `[tiles, 3, size, size]` to `[tiles, patches, vision_width]`
+    /// - result: `[prompts.len(), seq, text_width]`
+    ///
+    /// # Errors
+    ///
+    /// As [`embed_batch`](Self::embed_batch); those of `encode`.
+    pub fn embed_batch_with(
+        &self,
+        prompts: &[&Prompt],
+        seq: usize,
+        pad_id: u32,
+        device: &Device,
+        mut encode: impl FnMut(Tensor<4>) -> Result<Tensor<3>, Error>,
+    ) -> Result<Tensor<3>, Error> {
         let num_rows = prompts.len() * seq;
         let mut ids = Vec::with_capacity(num_rows);
         // Where each token's embedding stands: first those of all texts, then those of the pictures.
@@ -60,7 +82,8 @@ impl Model {
         let media: Vec<&Media> = prompts.iter().flat_map(|prompt| &prompt.media).collect();
         let mut parts = vec![texts];
         for tiles in passes(&media, device) {
-            parts.push(self.features(tiles)?.projected.flatten(0, 1));
+            let features = self.multi_modal_projector.forward(encode(tiles)?)?;
+            parts.push(features.flatten(0, 1));
         }
         let found: usize = parts[1..].iter().map(|part| part.dims()[0]).sum();
         if found != next as usize - num_rows {

@@ -113,6 +113,9 @@ fn close(found: f64, expected: f64, relative: f64) -> bool {
 fn check(golden: &Golden, run: &str, model: Model) -> Model {
     let expected = &golden.json["runs"][run];
     let batch = golden.batch(expected["labels"].as_str().unwrap());
+    let mut checkpointing = config();
+    checkpointing.activation_checkpointing = true;
+    let mut checkpointing = Trainer::new(model.clone(), checkpointing);
     let mut trainer = Trainer::new(model, config());
     let mut after_three = None;
     for (i, loss) in expected["losses_step0_to_3"]
@@ -125,6 +128,10 @@ fn check(golden: &Golden, run: &str, model: Model) -> Model {
             after_three = Some(trainer.model().clone());
         }
         let report = trainer.step(&[&batch]).unwrap();
+        let same = checkpointing.step(&[&batch]).unwrap();
+        assert!(
+            close(same.loss, report.loss, 1e-6) && close(same.grad_norm, report.grad_norm, 1e-6)
+        );
         let loss = loss.as_f64().unwrap();
         assert!(
             close(report.loss, loss, 1e-4),
