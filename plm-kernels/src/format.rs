@@ -1,6 +1,7 @@
 //! How kernels read each format of weights.
 
 mod nf4;
+mod words;
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -12,6 +13,7 @@ use crate::matrix::BLOCK;
 use crate::rounding::{round_block, store_block};
 
 pub(crate) use nf4::NormalFloats;
+pub(crate) use words::Words;
 
 /// Rows of weights in one format.
 pub(crate) trait Format: Copy {
@@ -204,6 +206,9 @@ pub(crate) trait Codes: Copy {
     /// The codes of a block, `L::N` at a time in the order of the weights, of which there are
     /// `BLOCK / L::N`.
     unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]);
+    /// The codes of a block as 16-bit integers in the order of the weights, `2 · L::N` in each of the
+    /// first vectors.
+    unsafe fn widen<L: Lanes>(block: *const u8, out: &mut [L::I; 4]);
 }
 
 /// Eight bits a weight.
@@ -216,6 +221,12 @@ impl Codes for Bytes {
     unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]) {
         for i in 0..BLOCK / L::N {
             out[i] = L::load_i8(block.add(i * L::N).cast());
+        }
+    }
+    #[inline(always)]
+    unsafe fn widen<L: Lanes>(block: *const u8, out: &mut [L::I; 4]) {
+        for i in 0..BLOCK / 2 / L::N {
+            out[i] = L::widen_bytes(block.add(i * 2 * L::N).cast());
         }
     }
 }
@@ -235,14 +246,28 @@ impl Codes for Nibbles {
             out[half + i] = high;
         }
     }
+    #[inline(always)]
+    unsafe fn widen<L: Lanes>(block: *const u8, out: &mut [L::I; 4]) {
+        L::widen_nibbles(block, out);
+    }
 }
 
 /// Weights in blocks that share a scale.
 #[derive(Clone, Copy)]
 pub(crate) struct Blocks<C> {
-    pub(crate) codes: *const u8,
-    pub(crate) scales: *const f16,
-    pub(crate) kind: PhantomData<C>,
+    codes: *const u8,
+    scales: *const f16,
+    kind: PhantomData<C>,
+}
+
+impl<C> Blocks<C> {
+    pub(crate) fn new(codes: *const u8, scales: *const f16) -> Self {
+        Self {
+            codes,
+            scales,
+            kind: PhantomData,
+        }
+    }
 }
 
 /// Scales that are widened at a time.

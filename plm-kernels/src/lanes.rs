@@ -63,6 +63,28 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_nibbles(p: *const u8) -> (Self::V, Self::V);
     /// Numbers of a table by the halves of `N / 2` bytes, the high half of each first.
     unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> Self::V;
+    /// Widens `2 N` signed bytes to pairs, in their order.
+    unsafe fn widen_bytes(p: *const i8) -> Self::I {
+        let mut pairs = [[0i16; 2]; 16];
+        for i in 0..2 * Self::N {
+            pairs[i / 2][i % 2] = i16::from(*p.add(i));
+        }
+        Self::load_pairs(pairs.as_ptr().cast())
+    }
+    /// Widens the low halves of sixteen bytes, and then the high halves, less 8 each, to pairs, in
+    /// their order: `16 / N` vectors.
+    unsafe fn widen_nibbles(p: *const u8, out: &mut [Self::I; 4]) {
+        let bytes = p.cast::<[u8; 16]>().read_unaligned();
+        let halves = bytes.map(|byte| byte & 15).into_iter();
+        let halves = halves.chain(bytes.map(|byte| byte >> 4));
+        let mut pairs = [[0i16; 2]; 16];
+        for (i, half) in halves.enumerate() {
+            pairs[i / 2][i % 2] = i16::from(half) - 8;
+        }
+        for v in 0..16 / Self::N {
+            out[v] = Self::load_pairs(pairs.as_ptr().add(v * Self::N).cast());
+        }
+    }
     unsafe fn splat_pair(x: i32) -> Self::I;
     unsafe fn load_pairs(p: *const i32) -> Self::I;
     unsafe fn store_pairs(p: *mut i32, v: Self::I);
@@ -147,15 +169,38 @@ impl Level {
         *BEST.get_or_init(|| Self::available()[0])
     }
 
-    /// Whether this processor sums products of pairs of 16-bit integers in one instruction, and so
-    /// multiplies integers faster than f32.
-    pub(crate) fn has_dot(self) -> bool {
+    /// Whether this processor sums products of pairs of 16-bit integers in one instruction.
+    fn has_dot(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => is_x86_feature_detected!("avx512vnni"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avxvnni"),
             _ => false,
+        }
+    }
+
+    /// Whether matrices of 16-bit integers are multiplied faster than those of f32.
+    pub(crate) fn prefers_integers(self) -> bool {
+        match self {
+            // Two instructions for sixteen products, of which three or four are begun at a time, beside
+            // one for eight, of which two are.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => true,
+            _ => self.has_dot(),
+        }
+    }
+
+    /// Whether codes of 8 and 4 bits are widened to 16-bit integers, and those multiplied, with fewer
+    /// instructions than to f32.
+    pub(crate) fn has_words(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Avx2 => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => false,
+            // For the tests.
+            Self::Portable => cfg!(test),
         }
     }
 

@@ -4,7 +4,6 @@ mod few;
 mod many;
 
 use std::cell::Cell;
-use std::marker::PhantomData;
 
 use crate::format::{Blocks, Bytes, Dense, Format, Nibbles, NormalFloats};
 use crate::lanes::{Lanes, Level, Task, run};
@@ -32,19 +31,11 @@ macro_rules! with_format {
                 $call
             }
             Weights::Q8 { codes, scales } => {
-                let $format = Blocks {
-                    codes: codes.as_ptr().cast(),
-                    scales: scales.as_ptr(),
-                    kind: PhantomData::<Bytes>,
-                };
+                let $format = Blocks::<Bytes>::new(codes.as_ptr().cast(), scales.as_ptr());
                 $call
             }
             Weights::Q4 { codes, scales } => {
-                let $format = Blocks {
-                    codes: codes.as_ptr(),
-                    scales: scales.as_ptr(),
-                    kind: PhantomData::<Nibbles>,
-                };
+                let $format = Blocks::<Nibbles>::new(codes.as_ptr(), scales.as_ptr());
                 $call
             }
             Weights::Nf4(nf4) => {
@@ -68,7 +59,8 @@ pub enum Activation {
 /// 8 or 4 bits.
 ///
 /// With those it is always [`High`](Self::High): their codes are integers already, and their own
-/// rounding is a hundred times coarser.
+/// rounding is a hundred times coarser. Products of a few rows with them are of integers too, on x86,
+/// with activations rounded to 16 bits; with other weights they are in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MatmulPrecision {
     /// In f32; on processors with AMX, as sums of products of the three bf16 that an f32 is the sum
@@ -76,9 +68,9 @@ pub enum MatmulPrecision {
     #[default]
     Highest,
     /// On processors with AMX, with the sums of two bf16 in place of activations and weights, off by
-    /// at most 2⁻¹⁶ of themselves. On others with AVX-512 VNNI or AVX-VNNI, with activations and
-    /// weights rounded to blocks of 32 integers of 16 bits, of which 13 to 15 are used, and a scale,
-    /// and sums of a block that are exact; levels of NF4 are rounded to 13 bits. On other
+    /// at most 2⁻¹⁶ of themselves. On others with AVX-512 VNNI, or AVX2 and no AVX-512, with
+    /// activations and weights rounded to blocks of 32 integers of 16 bits, of which 13 to 15 are used,
+    /// and a scale, and sums of a block that are exact; levels of NF4 are rounded to 13 bits. On other
     /// processors, in f32.
     High,
     /// On processors with AMX, with activations and weights rounded to bf16, and sums in f32: the
@@ -153,16 +145,7 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
     // product.
     let mut packed = PACKED.take();
     if rows <= FEW_ROWS {
-        // Quantised rows end at a whole block, and so must the activations; rows that begin at a
-        // cache line load faster, and at different places of it do not evict each other.
-        let padded = list.iter().map(|p| p.matrix.padded_columns()).max();
-        let ldx = padded.unwrap_or(columns).next_multiple_of(16) + 16;
-        let filled = packed.room(rows * ldx);
-        for (to, from) in filled.chunks_mut(ldx).zip(x.chunks(columns)) {
-            to[..columns].copy_from_slice(from);
-            to[columns..].fill(0.0);
-        }
-        few::products(level, filled, ldx, rows, list);
+        few::products(level, x, rows, list, &mut packed);
     } else {
         many_rows(level, x, rows, list, &mut packed);
     }
@@ -174,7 +157,7 @@ fn many_rows(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>], pac
     if let Some(parts) = many::Parts::new(level, list) {
         return many::products(parts, level, x, rows, list, packed);
     }
-    if level.has_dot() && list.iter().all(Product::is_high) {
+    if level.prefers_integers() && list.iter().all(Product::is_high) {
         let integers = many::Integers::new(list);
         many::products(integers, level, x, rows, list, packed);
     } else {

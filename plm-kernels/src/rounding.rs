@@ -98,6 +98,35 @@ pub(crate) unsafe fn round_block<L: Lanes>(values: &mut [L::V; BLOCK / 4], out: 
     scale
 }
 
+/// Rounds whole blocks to integers in their order, of any length: they are multiplied with codes of no
+/// more than eight bits. Scales go to `scales`.
+///
+/// What is infinite or not a number makes its scale not a number.
+#[inline(always)]
+pub(crate) unsafe fn round_in_order<L: Lanes>(
+    values: *const f32,
+    blocks: usize,
+    out: *mut i16,
+    scales: *mut f32,
+) {
+    let zero = L::splat(0.0);
+    for block in 0..blocks {
+        let values = values.add(block * BLOCK);
+        let (mut largest, mut odd) = (zero, zero);
+        for v in 0..BLOCK / L::N {
+            let value = L::load(values.add(v * L::N));
+            largest = L::max(largest, L::max(value, L::sub(zero, value)));
+            odd = L::fma(value, zero, odd);
+        }
+        let factor = LARGEST / L::largest(largest).max(SMALLEST);
+        for i in 0..BLOCK {
+            let value = (*values.add(i) * factor).round_ties_even();
+            *out.add(block * BLOCK + i) = value as i16;
+        }
+        *scales.add(block) = 1.0 / factor + L::sum(odd);
+    }
+}
+
 /// Writes a block of integers, `L::N` in each of the first vectors.
 #[inline(always)]
 pub(crate) unsafe fn store_block<L: Lanes>(values: &[L::V; BLOCK / 4], out: *mut i32) {

@@ -143,6 +143,18 @@ impl Lanes for Avx2 {
         _mm256_blendv_ps(below, above, fourth)
     }
     #[inline(always)]
+    unsafe fn widen_bytes(p: *const i8) -> __m256i {
+        _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()))
+    }
+    #[inline(always)]
+    unsafe fn widen_nibbles(p: *const u8, out: &mut [__m256i; 4]) {
+        let bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
+        let eight = _mm256_set1_epi16(8);
+        let low = _mm256_and_si256(bytes, _mm256_set1_epi16(15));
+        out[0] = _mm256_sub_epi16(low, eight);
+        out[1] = _mm256_sub_epi16(_mm256_srli_epi16::<4>(bytes), eight);
+    }
+    #[inline(always)]
     unsafe fn splat_pair(x: i32) -> __m256i {
         _mm256_set1_epi32(x)
     }

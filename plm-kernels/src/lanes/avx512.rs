@@ -149,6 +149,18 @@ impl Lanes for Avx512 {
         _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(halves), table)
     }
     #[inline(always)]
+    unsafe fn widen_bytes(p: *const i8) -> __m512i {
+        _mm512_cvtepi8_epi16(_mm256_loadu_si256(p.cast()))
+    }
+    #[inline(always)]
+    unsafe fn widen_nibbles(p: *const u8, out: &mut [__m512i; 4]) {
+        let bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
+        let low = _mm256_and_si256(bytes, _mm256_set1_epi16(15));
+        let high = _mm256_srli_epi16::<4>(bytes);
+        let halves = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+        out[0] = _mm512_sub_epi16(halves, _mm512_set1_epi16(8));
+    }
+    #[inline(always)]
     unsafe fn splat_pair(x: i32) -> __m512i {
         _mm512_set1_epi32(x)
     }

@@ -12,8 +12,8 @@ mod integers;
 mod parts;
 
 use super::{
-    Activation, Blocks, Bytes, Dense, MatmulPrecision, Nibbles, NormalFloats, PhantomData, Product,
-    Weights, with_format,
+    Activation, Blocks, Bytes, Dense, MatmulPrecision, Nibbles, NormalFloats, Product, Weights,
+    with_format,
 };
 use crate::activation::gelu_lanes;
 use crate::format::Format;

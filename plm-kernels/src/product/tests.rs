@@ -169,7 +169,10 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
                 Way::Chosen(precision) => {
                     list.iter_mut().for_each(|p| p.precision = precision);
                     products_at(level, &x, rows, &mut list);
-                    rows > FEW_ROWS && level.has_dot() && list[0].is_high() && !level.has_tiles()
+                    match rows > FEW_ROWS {
+                        true => level.prefers_integers() && list[0].is_high() && !level.has_tiles(),
+                        false => level.has_words() && matrix.is_codes(),
+                    }
                 }
             };
             let in_two_parts = matches!(way, Way::Chosen(_)) && list[0].is_high();
@@ -258,6 +261,22 @@ fn numbers_that_are_none_are_not_lost() {
         products(&x, 20, &mut list);
         for (row, y) in y.chunks(8).enumerate() {
             assert!(y.iter().all(|y| y.is_finite() == (row != 3)), "{row} {y:?}");
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_none_are_not_lost_in_few_rows() {
+    let formats = Formats::new(8, 64, 1.0);
+    for matrix in formats.matrices() {
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = numbers(3 * 64, 2);
+            x[64 + 40] = odd;
+            let mut y = vec![0.0; 3 * 8];
+            products(&x, 3, &mut [Product::new(matrix, &mut y)]);
+            for (row, y) in y.chunks(8).enumerate() {
+                assert!(y.iter().all(|y| y.is_finite() == (row != 1)), "{row} {y:?}");
+            }
         }
     }
 }

@@ -1,0 +1,113 @@
+use super::{AHEAD, Blocks, Codes, SCALES, prefetch};
+use crate::lanes::Lanes;
+use crate::matrix::BLOCK;
+use crate::rounding::PAIRS;
+
+/// Rows of activations as blocks of 16-bit integers in their order, two a word, with a scale each.
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    pub(crate) words: *const i32,
+    /// Words from one row to the next.
+    pub(crate) ld_words: usize,
+    pub(crate) scales: *const f32,
+    /// Scales from one row to the next.
+    pub(crate) ld_scales: usize,
+}
+
+/// Blocks of a step.
+const STEP: usize = 4;
+
+impl Words {
+    /// The rows from `row` on.
+    #[inline(always)]
+    pub(crate) unsafe fn from_row(self, row: usize) -> Self {
+        Self {
+            words: self.words.add(row * self.ld_words),
+            scales: self.scales.add(row * self.ld_scales),
+            ..self
+        }
+    }
+}
+
+impl<C: Codes> Blocks<C> {
+    /// Products of a row of weights with `R` rows of activations. Sums of a block are exact.
+    #[inline(always)]
+    pub(crate) unsafe fn dot_words<L: Lanes, const R: usize>(
+        self,
+        row: usize,
+        columns: usize,
+        x: Words,
+    ) -> [f32; R] {
+        let blocks = columns.div_ceil(BLOCK);
+        let mut sums = [[L::splat(0.0); 2]; R];
+        let mut scales = [[0.0; SCALES]; R];
+        let mut own = [0.0; SCALES];
+        for first in (0..blocks).step_by(SCALES) {
+            let count = SCALES.min(blocks - first);
+            let block = row * blocks + first;
+            self.widen::<L>(block, count, &mut own);
+            for r in 0..R {
+                let other = x.scales.add(r * x.ld_scales + first);
+                // Up to a whole vector; there is room on both sides.
+                for i in (0..count).step_by(L::N) {
+                    let product = L::mul(L::load(own.as_ptr().add(i)), L::load(other.add(i)));
+                    L::store(scales[r].as_mut_ptr().add(i), product);
+                }
+            }
+            let mut i = 0;
+            while i + STEP <= count {
+                let codes = self.codes.add((block + i) * C::BYTES);
+                prefetch(codes.wrapping_byte_add(AHEAD), STEP * C::BYTES);
+                for u in 0..STEP {
+                    // Sums that do not wait for each other.
+                    self.words::<L, R>(
+                        block + i + u,
+                        first + i + u,
+                        x,
+                        &scales,
+                        i + u,
+                        &mut sums,
+                        u % 2,
+                    );
+                }
+                i += STEP;
+            }
+            for i in i..count {
+                self.words::<L, R>(block + i, first + i, x, &scales, i, &mut sums, 0);
+            }
+        }
+        let mut totals = [0.0; R];
+        for r in 0..R {
+            totals[r] = L::sum(L::add(sums[r][0], sums[r][1]));
+        }
+        totals
+    }
+
+    /// Adds the products of one block of weights with block `at` of `R` rows, whose scales together are
+    /// number `i` of `scales`, to sum `to` of each row.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
+    unsafe fn words<L: Lanes, const R: usize>(
+        self,
+        block: usize,
+        at: usize,
+        x: Words,
+        scales: &[[f32; SCALES]; R],
+        i: usize,
+        sums: &mut [[L::V; 2]; R],
+        to: usize,
+    ) {
+        let codes = self.codes.add(block * C::BYTES);
+        let mut w = [L::splat_pair(0); 4];
+        C::widen::<L>(codes, &mut w);
+        for r in 0..R {
+            let x = x.words.add(r * x.ld_words + at * PAIRS);
+            let mut dot = L::splat_pair(0);
+            for v in 0..PAIRS / L::N {
+                dot = L::dot(w[v], L::load_pairs(x.add(v * L::N)), dot);
+            }
+            let scale = L::splat(*scales[r].get_unchecked(i));
+            sums[r][to] = L::fma(L::to_float(dot), scale, sums[r][to]);
+        }
+    }
+}
