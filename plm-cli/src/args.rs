@@ -87,16 +87,23 @@ pub(crate) struct ModelArgs {
     pub(crate) model: Option<PathBuf>,
 }
 
-/// Which checkpoint, and how its weights are held and used.
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
+/// Where to compute.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DeviceArgs {
     /// Where to compute: auto (a GPU if there is one), flex (the CPU), or a GPU through cuda, rocm,
     /// metal, vulkan or wgpu, with its number if it is not the first (vulkan:1); `plm devices` lists
     /// them.
     #[arg(long, default_value = "auto")]
     pub(crate) device: DeviceChoice,
+}
+
+/// Which checkpoint, and how its weights are held and used.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Precision of the weights in memory: auto (as in the file), f32, bf16 or f16.
     #[arg(long, default_value = "auto")]
     pub(crate) dtype: Precision,

@@ -26,12 +26,12 @@ pub(crate) struct ModelRequest {
 
 impl ModelRequest {
     pub(crate) fn check(args: RunArgs, encoding: EncodeOptions) -> Result<Self, Error> {
-        let built_in = args.device.check_built_in();
+        let built_in = args.device.device.check_built_in();
         built_in.map_err(|error| Error::usage(error.to_string()))?;
         Ok(Self {
             source: ModelSource::parse(args.model.model)?,
             options: LoadOptions {
-                device: args.device,
+                device: args.device.device,
                 precision: args.dtype,
                 quantize: args.quantize.format(),
                 matmul_precision: args.matmul.precision(),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use plm::ModelSize;
 
-use super::MatmulArgs;
+use super::{DeviceArgs, MatmulArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -19,6 +19,8 @@ pub(crate) struct BenchArgs {
     /// Formats of the weights to measure, with commas between them.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "bf16,q8,q4")]
     pub(crate) formats: Vec<BenchFormat>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) matmul: MatmulArgs,
     /// How often each figure is measured; medians are given.

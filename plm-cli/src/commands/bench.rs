@@ -1,17 +1,18 @@
-//! `plm bench`: what this machine can do, and how near to it the model comes.
+//! `plm bench`: what a device can do, and how near to it the model comes.
 
 mod figures;
+mod limits;
 mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use plm::{ConvertOptions, Layout, Precision, Quantization, convert, random_checkpoint};
-use plm_kernels::{Level, machine};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use self::figures::Figures;
+use self::limits::Limits;
 use crate::args::{BenchArgs, BenchFormat};
 use crate::error::Error;
 use crate::model::ModelSource;
@@ -20,22 +21,9 @@ use crate::{output, progress, threads};
 /// Everything that was measured.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
-    machine: Machine,
+    machine: Limits,
     model: String,
     formats: Vec<Figures>,
-}
-
-/// The limits of the machine.
-#[derive(Debug, Serialize, Deserialize)]
-struct Machine {
-    instructions: String,
-    threads: usize,
-    /// Bytes a second that all threads read from memory.
-    read_bytes_per_s: f64,
-    /// f32 operations a second on vectors in registers: the most that there can be on vectors.
-    arithmetic_flops: f64,
-    /// Operations a second in a large product of f32 with weights in bf16.
-    matrix_flops: f64,
 }
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Error> {
@@ -44,19 +32,14 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Error> {
         let model = args.model.as_deref().unwrap_or(Path::new(""));
         return output::json(&figures::measure(
             model,
+            args.device.device,
             args.formats[0],
             args.matmul.precision(),
             usize::from(args.repeat),
         )?);
     }
-    let busy = progress::busy("measuring the machine");
-    let machine = Machine {
-        instructions: Level::best().name().to_owned(),
-        threads: plm_kernels::num_threads(),
-        read_bytes_per_s: machine::read_bandwidth(5),
-        arithmetic_flops: machine::arithmetic_rate(5),
-        matrix_flops: machine::matrix_rate(5),
-    };
+    let busy = progress::busy("measuring the device");
+    let machine = Limits::measure(args.device.device.settle()?)?;
     busy.finish_and_clear();
 
     // Held until everything is measured; the folder goes with it.
@@ -122,6 +105,7 @@ fn in_its_own_process(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["bench", "--one-format", "--formats", &format.to_string()])
+        .args(["--device", &args.device.device.to_string()])
         .args(args.matmul.words())
         .args(["--repeat", &args.repeat.to_string(), "--model"])
         .arg(model);

@@ -1,12 +1,12 @@
 use std::path::Path;
 use std::time::Instant;
 
-use plm::burn::tensor::Tensor;
+use plm::burn::tensor::{Device, Tensor};
+use plm::plm_linear::host::in_pool;
 use plm::{
     Content, Conversation, Decoding, DeviceChoice, EncodeOptions, Image, LoadOptions,
     MatmulPrecision, PerceptionLM, Precision, Prompt, VisionInputType,
 };
-use plm_kernels::in_pool;
 use serde::{Deserialize, Serialize};
 
 use crate::args::BenchFormat;
@@ -79,14 +79,14 @@ pub(crate) struct Batch {
 /// Measures a checkpoint in one format.
 pub(crate) fn measure(
     model: &Path,
+    device: DeviceChoice,
     format: BenchFormat,
     matmul_precision: MatmulPrecision,
     repeat: usize,
 ) -> Result<Figures, Error> {
     let load = || {
         let options = LoadOptions {
-            // The limits beside the figures are the CPU's.
-            device: DeviceChoice::Flex,
+            device,
             precision: match format {
                 BenchFormat::F32 => Precision::F32,
                 BenchFormat::F16 => Precision::F16,
@@ -103,7 +103,8 @@ pub(crate) fn measure(
     };
     let load_s = median(repeat, || {
         let start = Instant::now();
-        load()?;
+        let plm = load()?;
+        synchronized(plm.device(), || ())?;
         Ok(start.elapsed().as_secs_f64())
     })?;
     let plm = load()?;
@@ -114,7 +115,14 @@ pub(crate) fn measure(
     let prompt = plm.encode(&ask(&picture, "What is in this picture?"))?;
     let media = &prompt.media[0];
     let vision_s = median(repeat, || {
-        timed(|| Ok(in_pool(|| plm.model().embed_media(media, plm.device()))?))
+        timed(|| {
+            synchronized(plm.device(), || {
+                in_pool(plm.device(), || {
+                    plm.model().embed_media(media, plm.device())
+                })
+            })?
+            .map_err(Error::from)
+        })
     })?;
     let decoding = Decoding {
         max_new_tokens: ANSWER,
@@ -188,7 +196,7 @@ fn answer(plm: &PerceptionLM, prompt: &Prompt, decoding: &Decoding) -> Result<f6
     timed(|| {
         let model = plm.model();
         let decoder = &model.language_model;
-        let id = in_pool(|| {
+        let id = in_pool(plm.device(), || {
             let features = [model.embed_media(&prompt.media[0], plm.device())?];
             let embeddings = model.embed(prompt, &features, 0, plm.device())?;
             let mut cache = decoder.new_cache();
@@ -224,7 +232,7 @@ fn read_and_answer(
     } else {
         repeat.min(3)
     } {
-        in_pool(|| {
+        in_pool(device, || {
             let start = Instant::now();
             let prompt: Tensor<3> = decoder.embed(&ids, device)?.unsqueeze();
             let mut cache = decoder.new_cache();
@@ -271,6 +279,16 @@ fn checkered(width: u32, height: u32) -> Result<Image, Error> {
 
 fn ask(picture: &Image, question: &str) -> Conversation {
     Conversation::ask(question, [Content::from(picture.clone())])
+}
+
+/// Work, and what a GPU has still to do for it.
+pub(crate) fn synchronized<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, Error> {
+    let result = work();
+    device.sync().map_err(|error| plm::Error::Device {
+        name: format!("{device:?}"),
+        what: format!("it fails: {error}"),
+    })?;
+    Ok(result)
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<f64, Error> {

@@ -2,17 +2,20 @@ use std::fmt::Write;
 
 use super::Report;
 
-/// The report as text: a line a figure, with its share of what the machine can do.
+/// The report as text: a line a figure, with its share of what the device can do.
 pub(crate) fn of(report: &Report) -> String {
-    let machine = &report.machine;
+    let limits = &report.machine;
+    let threads = limits.threads.map(|n| format!(", {n} threads"));
+    let registers = limits
+        .arithmetic_flops
+        .map(|flops| format!(" ({:.0} in registers)", flops / 1e9));
     let mut text = format!(
-        "{}, {} threads: reads {:.1} GB/s, multiplies matrices at {:.0} GFLOP/s \
-         ({:.0} in registers)\n{}\n",
-        machine.instructions,
-        machine.threads,
-        machine.read_bytes_per_s / 1e9,
-        machine.matrix_flops / 1e9,
-        machine.arithmetic_flops / 1e9,
+        "{}{}: reads {:.1} GB/s, multiplies matrices at {:.0} GFLOP/s{}\n{}\n",
+        limits.name,
+        threads.unwrap_or_default(),
+        limits.read_bytes_per_s / 1e9,
+        limits.matrix_flops / 1e9,
+        registers.unwrap_or_default(),
         report.model,
     );
     for figures in &report.formats {
@@ -30,7 +33,7 @@ pub(crate) fn of(report: &Report) -> String {
         let tiles = format!("preprocessing, {} tiles", figures.preprocess_tiles);
         line(&tiles, milliseconds(figures.preprocess_s), None);
         let share = |work: &super::figures::Work| {
-            Some(work.flops as f64 / work.seconds / machine.matrix_flops)
+            Some(work.flops as f64 / work.seconds / limits.matrix_flops)
         };
         let vision = &figures.vision;
         line(
@@ -46,7 +49,7 @@ pub(crate) fn of(report: &Report) -> String {
             let name = format!("decode after {} tokens", decode.context);
             let read = decode.tokens_per_s * decode.bytes_per_token as f64;
             let value = format!("{:.2} tok/s", decode.tokens_per_s);
-            line(&name, value, Some(read / machine.read_bytes_per_s));
+            line(&name, value, Some(read / limits.read_bytes_per_s));
         }
         let name = format!("decode, batch of {}", figures.batch.sequences);
         line(

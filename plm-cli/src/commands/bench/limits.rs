@@ -1,0 +1,117 @@
+//! What a device can do at most.
+
+use std::time::Instant;
+
+use plm::burn::tensor::{DType, Device, Distribution, Tensor};
+use plm::{DeviceChoice, devices};
+use plm_kernels::{Level, machine};
+use serde::{Deserialize, Serialize};
+
+use super::figures::synchronized;
+use crate::error::Error;
+
+/// How often a limit is measured; the best is given.
+const REPEAT: usize = 5;
+
+/// Seconds of work from which on a measurement on a GPU is not dominated by its start.
+const ENOUGH_S: f64 = 0.02;
+
+/// The limits of a device.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// As `--device` names it.
+    pub(crate) device: String,
+    /// The CPU's instructions, or the GPU's name.
+    pub(crate) name: String,
+    /// Threads that compute, on the CPU.
+    pub(crate) threads: Option<usize>,
+    /// Bytes a second that are read from memory.
+    pub(crate) read_bytes_per_s: f64,
+    /// f32 operations a second on vectors in registers, on the CPU: the most that there can be on
+    /// vectors.
+    pub(crate) arithmetic_flops: Option<f64>,
+    /// Operations a second in a large product: on the CPU of f32 with weights in bf16, on a GPU of bf16
+    /// if it computes in bf16, otherwise of f32.
+    pub(crate) matrix_flops: f64,
+}
+
+impl Limits {
+    /// Measures a device that is not [`DeviceChoice::Auto`].
+    pub(crate) fn measure(choice: DeviceChoice) -> Result<Self, Error> {
+        if choice == DeviceChoice::Flex {
+            return Ok(Self {
+                device: choice.to_string(),
+                name: Level::best().name().to_owned(),
+                threads: Some(plm_kernels::num_threads()),
+                read_bytes_per_s: machine::read_bandwidth(REPEAT),
+                arithmetic_flops: Some(machine::arithmetic_rate(REPEAT)),
+                matrix_flops: machine::matrix_rate(REPEAT),
+            });
+        }
+        let device = choice.resolve()?;
+        let found = devices().into_iter().find(|info| info.choice == choice);
+        Ok(Self {
+            device: choice.to_string(),
+            name: found.map_or_else(|| choice.to_string(), |info| info.name),
+            threads: None,
+            read_bytes_per_s: read_rate(&device)?,
+            arithmetic_flops: None,
+            matrix_flops: matrix_rate(&device)?,
+        })
+    }
+}
+
+/// Bytes a second in the sum of a large tensor.
+fn read_rate(device: &Device) -> Result<f64, Error> {
+    const WIDTH: usize = 4096;
+    best_of_sizes(&[1 << 12, 1 << 14, 1 << 16], |rows| {
+        let x = Tensor::<2>::ones([rows, WIDTH], (device, DType::F32));
+        let seconds = seconds(device, || x.clone().sum_dim(1))?;
+        Ok(((rows * WIDTH * size_of::<f32>()) as f64, seconds))
+    })
+}
+
+/// Operations a second in a product of square matrices.
+fn matrix_rate(device: &Device) -> Result<f64, Error> {
+    let dtype = match device.supports_dtype(DType::BF16) {
+        true => DType::BF16,
+        false => DType::F32,
+    };
+    best_of_sizes(&[512, 1024, 2048, 4096, 8192], |size| {
+        let random = || {
+            let options = (device, DType::F32);
+            Tensor::<2>::random([size, size], Distribution::Default, options).cast(dtype)
+        };
+        let (a, b) = (random(), random());
+        let seconds = seconds(device, || a.clone().matmul(b.clone()))?;
+        Ok((2.0 * (size as f64).powi(3), seconds))
+    })
+}
+
+/// The best rate of work of growing sizes, until it takes long enough.
+fn best_of_sizes(
+    sizes: &[usize],
+    mut measure: impl FnMut(usize) -> Result<(f64, f64), Error>,
+) -> Result<f64, Error> {
+    let mut best = 0.0;
+    for &size in sizes {
+        let (work, seconds) = measure(size)?;
+        best = f64::max(best, work / seconds);
+        if seconds > ENOUGH_S {
+            break;
+        }
+    }
+    Ok(best)
+}
+
+/// The least seconds that an operation took, after one for the device to choose its kernel.
+fn seconds<T>(device: &Device, operation: impl Fn() -> T) -> Result<f64, Error> {
+    synchronized(device, &operation)?;
+    let mut least = f64::INFINITY;
+    for _ in 0..REPEAT {
+        let start = Instant::now();
+        synchronized(device, &operation)?;
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    Ok(least)
+}
