@@ -197,10 +197,7 @@ impl Level {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 | Self::Avx2 => true,
-            #[cfg(target_arch = "aarch64")]
-            Self::Neon => false,
-            // For the tests.
-            Self::Portable => cfg!(test),
+            _ => false,
         }
     }
 

@@ -145,7 +145,7 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
     // product.
     let mut packed = PACKED.take();
     if rows <= FEW_ROWS {
-        few::products(level, x, rows, list, &mut packed);
+        few::products(level, level.has_words(), x, rows, list, &mut packed);
     } else {
         many_rows(level, x, rows, list, &mut packed);
     }

@@ -162,19 +162,15 @@ impl<'a> Chain<'a> {
         let is_tracked = self.end.is_tracked();
         let x = self.end.clone().without_autodiff();
         x.device().seed(seed);
-        let is_trained = is_trained(block);
-        let plain = match is_trained {
-            true => block.clone().no_grad(),
-            false => block.clone(),
+        let input = match is_tracked {
+            true => x.clone().autodiff(),
+            false => x.clone(),
         };
-        let y = run(
-            &plain,
-            if is_tracked {
-                x.clone().autodiff()
-            } else {
-                x.clone()
-            },
-        );
+        let is_trained = is_trained(block);
+        let y = match is_trained {
+            true => run(&block.clone().no_grad(), input),
+            false => run(block, input),
+        };
         self.end = beginning(&y, is_tracked || is_trained);
         self.blocks.push(Recomputed {
             x,

@@ -23,16 +23,19 @@ struct Piece<'a> {
     of: &'a Product<'a>,
 }
 
-/// Computes products of `rows` rows of activations.
+/// Computes products of `rows` rows of activations, with codes of 8 and 4 bits as integers of 16 bits
+/// (`in_words`) or in f32.
 pub(super) fn products(
     level: Level,
+    in_words: bool,
     x: &[f32],
     rows: usize,
     list: &mut [Product<'_>],
     packed: &mut Aligned,
 ) {
     let outputs: Vec<Shared<f32>> = list.iter_mut().map(|p| Shared(p.y.as_mut_ptr())).collect();
-    let x = Activations::new(level, x, rows, list, packed);
+    let in_words = in_words && list.iter().any(|product| product.matrix.is_codes());
+    let x = Activations::new(level, in_words, x, rows, list, packed);
     let mut pieces = Vec::new();
     for (index, product) in list.iter().enumerate() {
         let (count, bytes) = (product.matrix.rows(), product.matrix.num_bytes());
@@ -78,6 +81,7 @@ unsafe impl Sync for Activations {}
 impl Activations {
     fn new(
         level: Level,
+        in_words: bool,
         x: &[f32],
         rows: usize,
         list: &[Product<'_>],
@@ -88,7 +92,6 @@ impl Activations {
         // cache line load faster, and at different places of it do not evict each other.
         let padded = list.iter().map(|p| p.matrix.padded_columns()).max();
         let ldx = padded.unwrap_or(columns).next_multiple_of(16) + 16;
-        let in_words = level.has_words() && list.iter().any(|p| p.matrix.is_codes());
         let blocks = if in_words { columns.div_ceil(BLOCK) } else { 0 };
         let (ld_words, ld_scales) = (blocks * PAIRS + 16, blocks.next_multiple_of(16));
         let room = packed.room(rows * (ldx + ld_words + ld_scales));

@@ -122,6 +122,8 @@ fn reference(x: &Table, weights: &Table, bias: &[f32]) -> Vec<(f64, f64)> {
 enum Way {
     Floats,
     Integers,
+    /// Of few rows.
+    Words(bool),
     /// Where there is a unit for it, in parts of bf16.
     Chosen(MatmulPrecision),
 }
@@ -145,8 +147,10 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
             MatmulPrecision::High,
             MatmulPrecision::Medium,
         ];
+        let few = [Way::Words(false), Way::Words(true)].into_iter();
         let ways = [Way::Floats, Way::Integers]
             .into_iter()
+            .chain(few.filter(|_| rows <= FEW_ROWS))
             .chain(precisions.map(Way::Chosen));
         for (way, level) in
             ways.flat_map(|way| Level::available().into_iter().map(move |l| (way, l)))
@@ -165,6 +169,10 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
                     let arithmetic = many::Integers::new(&list);
                     many::products(arithmetic, level, &x, rows, &mut list, &mut packed);
                     true
+                }
+                Way::Words(in_words) => {
+                    few::products(level, in_words, &x, rows, &mut list, &mut packed);
+                    in_words && matrix.is_codes()
                 }
                 Way::Chosen(precision) => {
                     list.iter_mut().for_each(|p| p.precision = precision);
