@@ -20,10 +20,19 @@ const STEP: usize = 4;
 impl Words {
     /// The rows from `row` on.
     #[inline(always)]
-    pub(crate) unsafe fn from_row(self, row: usize) -> Self {
+    pub(crate) unsafe fn rows_from(self, row: usize) -> Self {
         Self {
             words: self.words.add(row * self.ld_words),
             scales: self.scales.add(row * self.ld_scales),
+            ..self
+        }
+    }
+
+    /// Block `block` of each row.
+    #[inline(always)]
+    unsafe fn block(self, block: usize) -> Self {
+        Self {
+            words: self.words.add(block * PAIRS),
             ..self
         }
     }
@@ -59,21 +68,15 @@ impl<C: Codes> Blocks<C> {
                 let codes = self.codes.add((block + i) * C::BYTES);
                 prefetch(codes.wrapping_byte_add(AHEAD), STEP * C::BYTES);
                 for u in 0..STEP {
+                    let x = x.block(first + i + u);
                     // Sums that do not wait for each other.
-                    self.words::<L, R>(
-                        block + i + u,
-                        first + i + u,
-                        x,
-                        &scales,
-                        i + u,
-                        &mut sums,
-                        u % 2,
-                    );
+                    self.words::<L, R>(block + i + u, x, &scales, i + u, &mut sums, u % 2);
                 }
                 i += STEP;
             }
             for i in i..count {
-                self.words::<L, R>(block + i, first + i, x, &scales, i, &mut sums, 0);
+                let x = x.block(first + i);
+                self.words::<L, R>(block + i, x, &scales, i, &mut sums, 0);
             }
         }
         let mut totals = [0.0; R];
@@ -83,14 +86,12 @@ impl<C: Codes> Blocks<C> {
         totals
     }
 
-    /// Adds the products of one block of weights with block `at` of `R` rows, whose scales together are
-    /// number `i` of `scales`, to sum `to` of each row.
-    #[allow(clippy::too_many_arguments)]
+    /// Adds the products of one block of weights with the first block of `R` rows, whose scales together
+    /// are number `i` of `scales`, to sum `to` of each row.
     #[inline(always)]
     unsafe fn words<L: Lanes, const R: usize>(
         self,
         block: usize,
-        at: usize,
         x: Words,
         scales: &[[f32; SCALES]; R],
         i: usize,
@@ -101,7 +102,7 @@ impl<C: Codes> Blocks<C> {
         let mut w = [L::splat_pair(0); 4];
         C::widen::<L>(codes, &mut w);
         for r in 0..R {
-            let x = x.words.add(r * x.ld_words + at * PAIRS);
+            let x = x.words.add(r * x.ld_words);
             let mut dot = L::splat_pair(0);
             for v in 0..PAIRS / L::N {
                 dot = L::dot(w[v], L::load_pairs(x.add(v * L::N)), dot);

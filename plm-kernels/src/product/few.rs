@@ -115,7 +115,7 @@ impl Activations {
                 Round {
                     values: unsafe { values.add(row * ldx) },
                     blocks,
-                    to: unsafe { words.from_row(row) },
+                    to: unsafe { words.rows_from(row) },
                 },
             );
         }
@@ -198,7 +198,7 @@ impl<C: Codes> Way for InWords<C> {
         columns: usize,
         row: usize,
     ) -> [f32; R] {
-        let x = self.x.from_row(row);
+        let x = self.x.rows_from(row);
         self.blocks.dot_words::<L, R>(output, columns, x)
     }
 }
