@@ -21,14 +21,7 @@ LONG = 3000
 ANSWER = 64
 
 
-def synchronize():
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def median(repeat, work):
+def median(repeat, work, synchronize=lambda: None):
     work()
     times = []
     for _ in range(repeat):
@@ -53,6 +46,12 @@ def measure(path, dtype, threads, repeat, device):
     imported = time.perf_counter() - start
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
+
+    def synchronize():
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    synchronize()
     start = time.perf_counter()
     model = PerceptionLMForConditionalGeneration.from_pretrained(
         path, dtype=getattr(torch, dtype), attn_implementation="sdpa"
@@ -102,15 +101,15 @@ def measure(path, dtype, threads, repeat, device):
         "import_s": imported,
         "load_s": load,
         "preprocess_s": median(repeat, lambda: processor(images=picture, return_tensors="pt")),
-        "vision_s": median(repeat, vision),
-        "attention_s": median(repeat, lambda: attention(q, k, v)),
-        "matrix_flops": 2 * 2048**3 / median(repeat, lambda: x @ w.T),
-        "prefill_s": median(repeat, lambda: read(SHORT)),
+        "vision_s": median(repeat, vision, synchronize),
+        "attention_s": median(repeat, lambda: attention(q, k, v), synchronize),
+        "matrix_flops": 2 * 2048**3 / median(repeat, lambda: x @ w.T, synchronize),
+        "prefill_s": median(repeat, lambda: read(SHORT), synchronize),
         "decode_tokens_per_s": sorted(decode(SHORT) for _ in range(repeat))[repeat // 2],
-        "answer_s": median(max(1, repeat // 2), whole),
+        "answer_s": median(max(1, repeat // 2), whole, synchronize),
     }
     if dtype == torch.float32 or device != "cpu":
-        figures["long_prefill_s"] = median(1, lambda: read(LONG))
+        figures["long_prefill_s"] = median(1, lambda: read(LONG), synchronize)
     with open("/proc/self/status") as status:
         peak = next(line for line in status if line.startswith("VmHWM"))
     figures["peak_rss_bytes"] = int(peak.split()[1]) * 1024

@@ -309,7 +309,7 @@ impl<C: Codes> Blocks<C> {
 
     /// Widens the scales of up to [`SCALES`] blocks.
     #[inline(always)]
-    unsafe fn widen<L: Lanes>(self, first: usize, count: usize, out: &mut [f32; SCALES]) {
+    unsafe fn widen_scales<L: Lanes>(self, first: usize, count: usize, out: &mut [f32; SCALES]) {
         let scales = self.scales.add(first);
         let mut i = 0;
         while i + L::N <= count {
@@ -337,7 +337,7 @@ impl<C: Codes> Format for Blocks<C> {
         for first in (0..blocks).step_by(SCALES) {
             let count = SCALES.min(blocks - first);
             let block = row * blocks + first;
-            self.widen::<L>(block, count, &mut scales);
+            self.widen_scales::<L>(block, count, &mut scales);
             let x = x.add(first * BLOCK);
             // Two blocks a step, so that sums do not wait for each other.
             let mut i = 0;

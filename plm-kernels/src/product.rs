@@ -59,8 +59,8 @@ pub enum Activation {
 /// 8 or 4 bits.
 ///
 /// With those it is always [`High`](Self::High): their codes are integers already, and their own
-/// rounding is a hundred times coarser. Products of a few rows with them are of integers too, on x86,
-/// with activations rounded to 16 bits; with other weights they are in f32.
+/// rounding is a hundred times coarser. Products of a few rows are in f32, but on processors with AVX2
+/// those with codes of 8 or 4 bits, which are of integers, with activations rounded to 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MatmulPrecision {
     /// In f32; on processors with AMX, as sums of products of the three bf16 that an f32 is the sum

@@ -3,7 +3,8 @@
 //! A block is 16 words: word `i` holds number `i` in its low half and number `i + 16` in its high
 //! half, as the codes of four bits already lie. Numbers are rounded to it with a scale that lets no
 //! sum of products overflow, whatever the numbers are: by Cauchy and Schwarz, the products of two
-//! blocks sum to no more than their lengths as vectors, multiplied.
+//! blocks sum to no more than their lengths as vectors, multiplied. Few rows of activations, which are
+//! multiplied with codes alone, stand in their order ([`round_in_order`]).
 
 use std::cmp::Ordering;
 

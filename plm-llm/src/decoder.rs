@@ -82,10 +82,6 @@ impl Sequences {
     ///
     /// - `x` and result: `[batch, seq, hidden_size]`
     pub fn forward(&self, layer: &DecoderLayer, x: Tensor<3>) -> Tensor<3> {
-        let [batch, seq, _] = x.dims();
-        if batch == 0 || seq == 0 {
-            return x;
-        }
         let step = Step {
             rope: &self.rope,
             len: 0,
@@ -247,13 +243,17 @@ impl Decoder {
         lengths: Option<&[usize]>,
     ) -> Result<Tensor<3>, Error> {
         let [batch, seq, _] = embeddings.dims();
+        if batch == 0 || seq == 0 {
+            return Ok(embeddings);
+        }
         let sequences = self.sequences([batch, seq], lengths, &embeddings.device())?;
         let layers = self.layers.iter();
         let x = layers.fold(embeddings, |x, layer| sequences.forward(layer, x));
         Ok(self.norm.forward(x))
     }
 
-    /// What the layers need to know of a batch of whole sequences, to be trained. Sequences are
+    /// What the layers need to know of a batch of whole sequences, to be trained, of which there is at
+    /// least one. Sequences are
     /// filled up at their end with padding, which no token of theirs sees. With `lengths`, of which
     /// there is one for each sequence, the padding itself sees the sequence's own tokens alone; that
     /// matters where something is learnt from it.

@@ -79,7 +79,7 @@ pub struct Config {
     #[serde(default)]
     pub devices: Vec<String>,
     /// Whether the input of each block alone is kept for its gradients, and the rest computed a
-    /// second time: less memory for a third more time. On one device only.
+    /// second time: less memory for up to a third more time. On one device only.
     #[serde(default)]
     pub activation_checkpointing: bool,
     /// How exactly matrices are multiplied, forward and backward: `highest` (f32, the default),

@@ -30,8 +30,9 @@ pub struct TrainerConfig {
     /// The largest norm of all gradients together; longer ones are shortened to it.
     pub max_grad_norm: Option<f64>,
     /// Whether the input of each block alone is kept for its gradients, and the rest computed a
-    /// second time: less memory for a third more time. Gradients are the same, but that dropout
-    /// draws other numbers. On one device only.
+    /// second time: less memory for up to a third more time. Gradients are the same, but that dropout
+    /// draws other numbers. On one device only; with dropout nothing else in the process may draw
+    /// random numbers from it meanwhile.
     pub activation_checkpointing: bool,
     /// Of dropout.
     pub seed: u64,

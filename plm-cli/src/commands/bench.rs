@@ -7,7 +7,9 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use plm::{ConvertOptions, Layout, Precision, Quantization, convert, random_checkpoint};
+use plm::{
+    ConvertOptions, DeviceChoice, Layout, Precision, Quantization, convert, random_checkpoint,
+};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -38,10 +40,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Error> {
             usize::from(args.repeat),
         )?);
     }
-    let busy = progress::busy("measuring the device");
-    let machine = Limits::measure(args.device.device.settle()?)?;
-    busy.finish_and_clear();
-
+    let device = args.device.device.settle()?;
     // Held until everything is measured; the folder goes with it.
     let room = TempDir::new()?;
     let (model, name) = match (&args.model, args.size) {
@@ -61,9 +60,13 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Error> {
     for format in &args.formats {
         let dir = in_format(&model, *format, room.path())?;
         let busy = progress::busy(&format!("measuring {format}"));
-        formats.push(in_its_own_process(&dir, *format, &args)?);
+        formats.push(in_its_own_process(&dir, device, *format, &args)?);
         busy.finish_and_clear();
     }
+    // At the end: a GPU's memory that this takes stays with the process.
+    let busy = progress::busy("measuring the device");
+    let machine = Limits::measure(device)?;
+    busy.finish_and_clear();
     let report = Report {
         machine,
         model: name,
@@ -99,13 +102,14 @@ fn in_format(model: &Path, format: BenchFormat, room: &Path) -> Result<PathBuf, 
 /// Measures one format in a process of its own, whose peak of memory is that format's.
 fn in_its_own_process(
     model: &Path,
+    device: DeviceChoice,
     format: BenchFormat,
     args: &BenchArgs,
 ) -> Result<Figures, Error> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["bench", "--one-format", "--formats", &format.to_string()])
-        .args(["--device", &args.device.device.to_string()])
+        .args(["--device", &device.to_string()])
         .args(args.matmul.words())
         .args(["--repeat", &args.repeat.to_string(), "--model"])
         .arg(model);

@@ -54,7 +54,7 @@ impl<C: Codes> Blocks<C> {
         for first in (0..blocks).step_by(SCALES) {
             let count = SCALES.min(blocks - first);
             let block = row * blocks + first;
-            self.widen::<L>(block, count, &mut own);
+            self.widen_scales::<L>(block, count, &mut own);
             for r in 0..R {
                 let other = x.scales.add(r * x.ld_scales + first);
                 // Up to a whole vector; there is room on both sides.
@@ -70,13 +70,13 @@ impl<C: Codes> Blocks<C> {
                 for u in 0..STEP {
                     let x = x.block(first + i + u);
                     // Sums that do not wait for each other.
-                    self.words::<L, R>(block + i + u, x, &scales, i + u, &mut sums, u % 2);
+                    self.add_block::<L, R>(block + i + u, x, &scales, i + u, &mut sums, u % 2);
                 }
                 i += STEP;
             }
             for i in i..count {
                 let x = x.block(first + i);
-                self.words::<L, R>(block + i, x, &scales, i, &mut sums, 0);
+                self.add_block::<L, R>(block + i, x, &scales, i, &mut sums, 0);
             }
         }
         let mut totals = [0.0; R];
@@ -89,7 +89,7 @@ impl<C: Codes> Blocks<C> {
     /// Adds the products of one block of weights with the first block of `R` rows, whose scales together
     /// are number `i` of `scales`, to sum `to` of each row.
     #[inline(always)]
-    unsafe fn words<L: Lanes, const R: usize>(
+    unsafe fn add_block<L: Lanes, const R: usize>(
         self,
         block: usize,
         x: Words,

@@ -108,7 +108,7 @@ impl Activations {
             ld_scales,
         };
         let values = values.as_ptr();
-        for row in 0..rows {
+        for row in 0..if in_words { rows } else { 0 } {
             // SAFETY: each row has room for its blocks.
             run(
                 level,

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use plm::burn::tensor::{Device, Tensor};
-use plm::plm_linear::host::in_pool;
+use plm::plm_linear::host::{in_pool, is_cpu};
 use plm::{
     Content, Conversation, Decoding, DeviceChoice, EncodeOptions, Image, LoadOptions,
     MatmulPrecision, PerceptionLM, Precision, Prompt, VisionInputType,
@@ -114,7 +114,7 @@ pub(crate) fn measure(
     let picture = checkered(448, 448)?;
     let prompt = plm.encode(&ask(&picture, "What is in this picture?"))?;
     let media = &prompt.media[0];
-    let vision_s = median(repeat, || {
+    let vision_s = warm_median(plm.device(), repeat, || {
         timed(|| {
             synchronized(plm.device(), || {
                 in_pool(plm.device(), || {
@@ -128,7 +128,7 @@ pub(crate) fn measure(
         max_new_tokens: ANSWER,
         ..Decoding::default()
     };
-    let answer_s = median(repeat, || answer(&plm, &prompt, &decoding))?;
+    let answer_s = warm_median(plm.device(), repeat, || answer(&plm, &prompt, &decoding))?;
     // Of one picture and one answer; what follows needs more.
     let peak_rss_bytes = memory::peak_rss_bytes();
 
@@ -227,11 +227,17 @@ fn read_and_answer(
     let mut prefill = Vec::new();
     let mut decode = Vec::new();
     // A long prompt takes long; its rate varies little.
-    for _ in 0..if tokens == SHORT {
-        repeat
-    } else {
-        repeat.min(3)
-    } {
+    let repeat = match tokens {
+        SHORT => repeat,
+        _ => repeat.min(3),
+    };
+    // A GPU chooses its kernels the first time; that does not count.
+    let warm_up = usize::from(!is_cpu(device));
+    for i in 0..warm_up + repeat {
+        if i == warm_up {
+            prefill.clear();
+            decode.clear();
+        }
         in_pool(device, || {
             let start = Instant::now();
             let prompt: Tensor<3> = decoder.embed(&ids, device)?.unsqueeze();
@@ -300,6 +306,18 @@ fn timed<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<f64, Error> {
 fn median(repeat: usize, mut measure: impl FnMut() -> Result<f64, Error>) -> Result<f64, Error> {
     let times = (0..repeat.max(1)).map(|_| measure());
     Ok(middle(times.collect::<Result<_, _>>()?))
+}
+
+/// As [`median`], after one time that does not count on a GPU, which chooses its kernels then.
+fn warm_median(
+    device: &Device,
+    repeat: usize,
+    mut measure: impl FnMut() -> Result<f64, Error>,
+) -> Result<f64, Error> {
+    if !is_cpu(device) {
+        measure()?;
+    }
+    median(repeat, measure)
 }
 
 fn middle(mut times: Vec<f64>) -> f64 {

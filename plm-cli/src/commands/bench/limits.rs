@@ -64,7 +64,7 @@ impl Limits {
 /// Bytes a second in the sum of a large tensor.
 fn read_rate(device: &Device) -> Result<f64, Error> {
     const WIDTH: usize = 4096;
-    best_of_sizes(&[1 << 12, 1 << 14, 1 << 16], |rows| {
+    best_of_sizes(&[1 << 12, 1 << 14], |rows| {
         let x = Tensor::<2>::ones([rows, WIDTH], (device, DType::F32));
         let seconds = seconds(device, || x.clone().sum_dim(1))?;
         Ok(((rows * WIDTH * size_of::<f32>()) as f64, seconds))

@@ -65,7 +65,11 @@ pub(crate) fn of(report: &Report) -> String {
         let again = figures.second_question_vision_s;
         line("second question, vision", milliseconds(again), None);
         if let Some(peak) = figures.peak_rss_bytes {
-            line("peak memory", gigabytes(peak), None);
+            let name = match limits.threads {
+                Some(_) => "peak memory",
+                None => "peak memory of the host",
+            };
+            line(name, gigabytes(peak), None);
         }
     }
     text.truncate(text.trim_end().len());
