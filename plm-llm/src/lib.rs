@@ -41,13 +41,15 @@ mod layer;
 mod norm;
 mod rope;
 mod sampling;
+mod sequences;
 
 pub use attention::SelfAttention;
 pub use beam::{BeamConfig, BeamSearch, BeamStep, EarlyStopping};
 pub use cache::KvCache;
 pub use config::{DecoderConfig, Error};
-pub use decoder::{Decoder, Embedding, Sequences};
+pub use decoder::{Decoder, Embedding};
 pub use layer::{DecoderLayer, Mlp};
 pub use norm::RmsNorm;
 pub use rope::{Llama3Scaling, Rope, RopeTable, Scaling};
 pub use sampling::{Penalties, RandomSampling, Sampler, Sampling, argmax, log_softmax};
+pub use sequences::Sequences;

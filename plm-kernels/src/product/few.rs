@@ -101,29 +101,21 @@ impl Activations {
             to[..columns].copy_from_slice(from);
             to[columns..].fill(0.0);
         }
-        let words = Words {
+        let words = in_words.then(|| Words {
             words: words.as_mut_ptr().cast(),
             ld_words,
             scales: scales.as_mut_ptr(),
             ld_scales,
-        };
+        });
         let values = values.as_ptr();
-        for row in 0..if in_words { rows } else { 0 } {
-            // SAFETY: each row has room for its blocks.
-            run(
-                level,
-                Round {
-                    values: unsafe { values.add(row * ldx) },
-                    blocks,
-                    to: unsafe { words.rows_from(row) },
-                },
-            );
+        if let Some(words) = words {
+            for row in 0..rows {
+                // SAFETY: each row has room for its blocks.
+                let (values, to) = unsafe { (values.add(row * ldx), words.rows_from(row)) };
+                run(level, Round { values, blocks, to });
+            }
         }
-        Self {
-            values,
-            ldx,
-            words: in_words.then_some(words),
-        }
+        Self { values, ldx, words }
     }
 
     /// The first row's numbers, and how many lie from one row to the next.

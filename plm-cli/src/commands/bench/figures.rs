@@ -101,12 +101,7 @@ pub(crate) fn measure(
         };
         PerceptionLM::from_dir(model, &options)
     };
-    let load_s = median(repeat, || {
-        let start = Instant::now();
-        let plm = load()?;
-        synchronized(plm.device(), || ())?;
-        Ok(start.elapsed().as_secs_f64())
-    })?;
+    let load_s = median(repeat, || timed(|| synchronized(load()?.device(), || ())))?;
     let plm = load()?;
     let config = plm.config();
 
