@@ -26,6 +26,7 @@ mod blocks;
 mod cross_entropy;
 #[cfg(feature = "autodiff")]
 mod gradient;
+mod grouped_attention;
 pub mod host;
 mod linear;
 mod nf4;
@@ -40,6 +41,7 @@ pub use adapter::Adapter;
 pub use attention::SelfAttention;
 pub use blocks::{BlockFormat, Blocks};
 pub use cross_entropy::cross_entropy;
+pub use grouped_attention::grouped_attention;
 pub use linear::{Linear, LinearConfig, forward_each};
 pub use nf4::{Nf4, Nf4Data};
 pub use normalize::normalize;

@@ -1,10 +1,8 @@
 use burn::module::Module;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use plm_kernels::{Attention, Heads, Pairs, Rotation, rotate, store_heads};
 use plm_linear::host::{self, F32s};
-use plm_linear::{Linear, LinearConfig, forward_each};
+use plm_linear::{Linear, LinearConfig, forward_each, grouped_attention};
 
 use crate::DecoderConfig;
 use crate::cache::{LayerCache, Step};
@@ -77,7 +75,7 @@ impl SelfAttention {
         step: &Step<'_>,
         cache: Option<&mut Option<LayerCache>>,
     ) -> Tensor<3> {
-        let [batch, seq, width] = q.dims();
+        let ([batch, seq, width], device) = (q.dims(), q.device());
         let heads_of = |y: Tensor<3>| {
             let heads = y.dims()[2] / self.head_dim;
             y.reshape([batch, seq, heads, self.head_dim])
@@ -88,7 +86,7 @@ impl SelfAttention {
             Some(cache) => LayerCache::append(cache, k, heads_of(v), step),
             None => (k, heads_of(v)),
         };
-        grouped_attention(q, keys, values, step.mask.clone())
+        grouped_attention(q, keys, values, step.unseen(seq, &device))
             .swap_dims(1, 2)
             .reshape([batch, seq, width])
     }
@@ -184,57 +182,4 @@ impl SelfAttention {
 /// The numbers of activations that are known to be on the host.
 fn on_host<const D: usize>(tensor: &Tensor<D>) -> F32s {
     host::f32s(tensor).expect("activations are f32 on the host")
-}
-
-/// Attention of `heads` query heads over fewer key-value heads; query head `h` reads key-value
-/// head `h / (heads / kv_heads)`.
-///
-/// # Shapes
-///
-/// - `q` and result: `[batch, heads, seq, head_dim]`
-/// - `keys`, `values`: `[batch, kv_heads, total, head_dim]`, the queries being the last `seq`
-/// - `padding`: `[batch, 1, 1, total]`
-fn grouped_attention(
-    q: Tensor<4>,
-    keys: Tensor<4>,
-    values: Tensor<4>,
-    padding: Option<Tensor<4, Bool>>,
-) -> Tensor<4> {
-    let [batch, heads, seq, head_dim] = q.dims();
-    let [_, kv_heads, total, _] = keys.dims();
-    let group = heads / kv_heads;
-
-    if seq == 1 {
-        // One new token sees the whole cache: the heads of a group are rows of one product, and
-        // the cache is read without being repeated.
-        let q = q.reshape([batch, kv_heads, group, head_dim]);
-        let mask = padding.map(|mask| mask.expand([batch, kv_heads, group, total]));
-        return attention(
-            q,
-            keys,
-            values,
-            mask,
-            None,
-            AttentionModuleOptions::default(),
-        )
-        .reshape([batch, heads, 1, head_dim]);
-    }
-    let causal = AttentionModuleOptions {
-        is_causal: true,
-        ..Default::default()
-    };
-    let mask = padding.map(|mask| mask.expand([batch, heads, seq, total]));
-    let (keys, values) = (repeat_heads(keys, group), repeat_heads(values, group));
-    attention(q, keys, values, mask, None, causal)
-}
-
-/// Repeats each key-value head for the query heads of its group.
-fn repeat_heads(x: Tensor<4>, group: usize) -> Tensor<4> {
-    if group == 1 {
-        return x;
-    }
-    let [batch, kv_heads, total, head_dim] = x.dims();
-    x.unsqueeze_dim::<5>(2)
-        .expand([batch, kv_heads, group, total, head_dim])
-        .reshape([batch, kv_heads * group, total, head_dim])
 }

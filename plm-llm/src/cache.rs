@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use burn::tensor::{Bool, DType, Device, Int, Tensor, s};
 
 use crate::RopeTable;
@@ -147,8 +149,37 @@ pub(crate) struct Step<'a> {
     pub(crate) len: usize,
     /// Leading entries of each sequence that are padding.
     pub(crate) padding: &'a [usize],
-    /// The padding as a mask for burn's attention, `[batch, 1, 1, len + seq]`.
+    /// The padding as a mask for burn's operations, `[batch, 1, 1, len + seq]`.
     pub(crate) mask: Option<Tensor<4, Bool>>,
+    /// What [`unseen`](Self::unseen) made.
+    pub(crate) unseen: &'a OnceLock<Option<Tensor<4, Bool>>>,
+}
+
+impl Step<'_> {
+    /// Which entries each of `seq` new tokens does not see, `[1 or batch, 1, 1 or seq, len + seq]`, for
+    /// burn's operations: those after it, and padding. It is made once for all layers.
+    pub(crate) fn unseen(&self, seq: usize, device: &Device) -> Option<Tensor<4, Bool>> {
+        let make = || {
+            let total = self.len + seq;
+            let later = (seq > 1).then(|| {
+                let queries: Vec<i32> = (self.len..total).map(|i| i as i32).collect();
+                let entries: Vec<i32> = (0..total).map(|i| i as i32).collect();
+                let queries = Tensor::<1, Int>::from_data(queries.as_slice(), device);
+                let entries = Tensor::<1, Int>::from_data(entries.as_slice(), device);
+                entries
+                    .reshape([1, 1, 1, total])
+                    .greater(queries.reshape([1, 1, seq, 1]))
+            });
+            match (later, &self.mask) {
+                (Some(later), Some(mask)) => {
+                    let shape = [mask.dims()[0], 1, seq, total];
+                    Some(later.expand(shape).bool_or(mask.clone().expand(shape)))
+                }
+                (later, mask) => later.or_else(|| mask.clone()),
+            }
+        };
+        self.unseen.get_or_init(make).clone()
+    }
 }
 
 /// The least number of entries that a cache grows by.

@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use burn::module::Module;
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
@@ -258,6 +260,7 @@ impl Decoder {
             len: cache.len(),
             padding: &padding,
             mask,
+            unseen: &OnceLock::new(),
         };
 
         let mut x = embeddings;

@@ -1,5 +1,7 @@
 //! Whole sequences, for training: nothing is kept for more tokens.
 
+use std::sync::OnceLock;
+
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use crate::cache::Step;
@@ -12,6 +14,7 @@ pub struct Sequences {
     rope: RopeTable,
     no_padding: Vec<usize>,
     mask: Option<Tensor<4, Bool>>,
+    unseen: OnceLock<Option<Tensor<4, Bool>>>,
 }
 
 impl Sequences {
@@ -26,6 +29,7 @@ impl Sequences {
             len: 0,
             padding: &self.no_padding,
             mask: self.mask.clone(),
+            unseen: &self.unseen,
         };
         layer.forward(x, &step, None)
     }
@@ -99,6 +103,7 @@ impl Decoder {
             rope: self.rope.table(&positions, batch, self.head_dim, device),
             no_padding,
             mask,
+            unseen: OnceLock::new(),
         })
     }
 }

@@ -1,9 +1,7 @@
 use burn::module::Module;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Tensor};
 use plm_kernels::{Pairs, Rotation};
-use plm_linear::{Linear, LinearConfig, SelfAttention};
+use plm_linear::{Linear, LinearConfig, SelfAttention, grouped_attention};
 
 use crate::{PerceptionEncoderConfig, Rope2d};
 
@@ -72,7 +70,7 @@ impl Attention {
         };
         let q = rope.rotate(part(0));
         let k = rope.rotate(part(1));
-        attention(q, k, part(2), None, None, AttentionModuleOptions::default())
+        grouped_attention(q, k, part(2), None)
             .swap_dims(1, 2)
             .reshape([tiles, tokens, width])
     }

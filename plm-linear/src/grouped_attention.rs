@@ -1,0 +1,99 @@
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Tensor};
+
+/// The score of an entry that is not seen. In f32 it is finite, so that a query that sees nothing, as padding
+/// does, has a result.
+const UNSEEN: f32 = -1e30;
+
+/// Attention by burn's operations, in the precision of its arguments; scores are scaled by
+/// `1/√head_dim`. Query head `h` reads key-value head `h / (heads / kv_heads)`.
+///
+/// burn's own fused attention would multiply in f16 on a GPU with matrix units, whatever the precision.
+///
+/// # Shapes
+///
+/// - `q` and result: `[batch, heads, seq, head_dim]`
+/// - `keys`, `values`: `[batch, kv_heads, total, head_dim]`
+/// - `unseen`: `[1 or batch, 1, 1 or seq, total]`, which entries a query does not see
+pub fn grouped_attention(
+    q: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    unseen: Option<Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let [batch, heads, seq, head_dim] = q.dims();
+    let [_, kv_heads, total, _] = keys.dims();
+    // The heads of a group are rows of one product, so that keys and values are not repeated.
+    let rows = heads / kv_heads * seq;
+    let q = q.mul_scalar(1.0 / (head_dim as f64).sqrt());
+    let scores = q
+        .reshape([batch, kv_heads, rows, head_dim])
+        .matmul(keys.swap_dims(2, 3));
+    let scores = match unseen {
+        Some(unseen) => scores
+            .reshape([batch, heads, seq, total])
+            .mask_fill(unseen.expand([batch, heads, seq, total]), UNSEEN)
+            .reshape([batch, kv_heads, rows, total]),
+        None => scores,
+    };
+    softmax(scores, 3)
+        .matmul(values)
+        .reshape([batch, heads, seq, head_dim])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::module;
+    use burn::tensor::ops::AttentionModuleOptions;
+    use burn::tensor::{Device, Distribution, TensorData, Tolerance};
+
+    use super::*;
+
+    #[test]
+    fn heads_of_a_group_read_the_same_keys_and_values() {
+        let device = Device::flex();
+        let random =
+            |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device);
+        let (q, k, v) = (
+            random([2, 6, 5, 8]),
+            random([2, 2, 7, 8]),
+            random([2, 2, 7, 8]),
+        );
+        // A query sees the entries up to its own; the second sequence begins with padding.
+        let unseen: Vec<bool> = (0..2 * 5 * 7)
+            .map(|at| {
+                let (batch, query, entry) = (at / 35, at / 7 % 5, at % 7);
+                entry > query + 2 || batch == 1 && entry == 0
+            })
+            .collect();
+        let unseen = TensorData::new(unseen, [2, 1, 5, 7]);
+        let unseen = Tensor::<4, Bool>::from_data(unseen, &device);
+        let repeated = |x: &Tensor<4>| {
+            let heads = [0, 0, 0, 1, 1, 1].map(|head| x.clone().narrow(1, head, 1));
+            Tensor::cat(heads.to_vec(), 1)
+        };
+        let expected = module::attention(
+            q.clone(),
+            repeated(&k),
+            repeated(&v),
+            Some(unseen.clone().expand([2, 6, 5, 7])),
+            None,
+            AttentionModuleOptions::default(),
+        );
+        grouped_attention(q, k, v, Some(unseen))
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn a_query_that_sees_nothing_has_a_result() {
+        let device = Device::flex();
+        let x = Tensor::<4>::ones([1, 1, 2, 4], &device);
+        let unseen = Tensor::<4, Bool>::from_data([[[[true, true], [false, false]]]], &device);
+        let found: Vec<f32> = grouped_attention(x.clone(), x.clone(), x, Some(unseen))
+            .into_data()
+            .try_into_vec()
+            .unwrap();
+        assert!(found.iter().all(|x| (x - 1.0).abs() < 1e-6), "{found:?}");
+    }
+}
