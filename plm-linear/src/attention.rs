@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use plm_kernels::{Attention, Heads, Rotation, attention, rotate, store_heads};
 
-#[cfg(feature = "autodiff")]
+#[cfg(feature = "flex-autodiff")]
 use crate::gradient;
 use crate::host;
 
@@ -32,7 +32,7 @@ pub(crate) struct Part<'a> {
 /// What attention computed, as its gradient needs it.
 #[derive(Debug)]
 #[cfg_attr(
-    not(feature = "autodiff"),
+    not(feature = "flex-autodiff"),
     expect(dead_code, reason = "without gradients the result alone is read")
 )]
 pub(crate) struct Attended {
@@ -115,9 +115,9 @@ impl SelfAttention<'_> {
             let shape = [batch, seq, self.heads * self.head_dim];
             return Some(host::tensor(attended.out, shape, &qkv.device()));
         }
-        #[cfg(feature = "autodiff")]
+        #[cfg(feature = "flex-autodiff")]
         return gradient::attend_fused(self, qkv);
-        #[cfg(not(feature = "autodiff"))]
+        #[cfg(not(feature = "flex-autodiff"))]
         None
     }
 
@@ -129,9 +129,9 @@ impl SelfAttention<'_> {
     /// - `q` and result: `[batch, seq, heads · head_dim]`
     /// - `k`, `v`: `[batch, seq, kv_heads · head_dim]`
     pub fn with_gradient(&self, q: &Tensor<3>, k: &Tensor<3>, v: &Tensor<3>) -> Option<Tensor<3>> {
-        #[cfg(feature = "autodiff")]
+        #[cfg(feature = "flex-autodiff")]
         return gradient::attend(self, [q, k, v]);
-        #[cfg(not(feature = "autodiff"))]
+        #[cfg(not(feature = "flex-autodiff"))]
         {
             let _ = (q, k, v);
             None

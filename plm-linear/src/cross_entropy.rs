@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor};
 /// - `targets`: one for each row, below `vocab_size`
 /// - result: `[1]`
 pub fn cross_entropy(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
-    #[cfg(feature = "autodiff")]
+    #[cfg(feature = "flex-autodiff")]
     if let Some(loss) = crate::gradient::cross_entropy(&logits, targets) {
         return loss;
     }

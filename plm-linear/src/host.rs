@@ -132,7 +132,7 @@ pub fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D], device: &Dev
 }
 
 /// The numbers of a gradient.
-#[cfg(feature = "autodiff")]
+#[cfg(feature = "flex-autodiff")]
 pub(crate) fn of_primitive(primitive: Primitive) -> F32s {
     let numbers = Numbers::new(primitive);
     assert!(numbers.f32().is_some(), "gradients are f32");
@@ -140,7 +140,7 @@ pub(crate) fn of_primitive(primitive: Primitive) -> F32s {
 }
 
 /// Numbers as a gradient.
-#[cfg(feature = "autodiff")]
+#[cfg(feature = "flex-autodiff")]
 pub(crate) fn primitive(numbers: Vec<f32>, shape: &[usize]) -> Primitive {
     Primitive::from_data(TensorData::new(numbers, shape.to_vec()))
 }

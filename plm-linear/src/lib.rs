@@ -3,8 +3,9 @@
 //! One layer type carries 98 % of the parameters and so decides memory and speed. [`Linear`] keeps
 //! its [`Weight`] as the checkpoint stores it, `[d_output, d_input]` and in the file's precision
 //! (f32, f16 or bf16), or rounded to [`Blocks`] of 8 or 4 bits or to [`Nf4`], and computes with f32 activations.
-//! On the CPU the product is `plm-kernels`', which widens weights as it reads them; on any other
-//! device it is burn's, with a weight widened panel by panel, so that a large one never exists twice.
+//! On the CPU the product is `plm-kernels`', which widens weights as it reads them; on GPUs (feature `gpu`)
+//! kernels of this crate do so for few rows; otherwise it is burn's, with a weight widened panel by panel,
+//! so that a large one never exists twice.
 //!
 //! An [`Adapter`] adds a low-rank map to a layer, whatever format its weight has.
 //!
@@ -24,7 +25,9 @@ mod adapter;
 mod attention;
 mod blocks;
 mod cross_entropy;
-#[cfg(feature = "autodiff")]
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(feature = "flex-autodiff")]
 mod gradient;
 mod grouped_attention;
 pub mod host;

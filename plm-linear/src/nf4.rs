@@ -8,12 +8,12 @@ use crate::host::{self, Numbers};
 /// bitsandbytes have them ([`plm_kernels::Nf4`] tells how); 4.13 bits a weight with its scales.
 #[derive(Module, Debug)]
 pub struct Nf4 {
-    codes: Param<Tensor<1, Int>>,
-    absmax: Param<Tensor<1, Int>>,
-    nested_absmax: Param<Tensor<1>>,
-    map: Param<Tensor<1>>,
+    pub(crate) codes: Param<Tensor<1, Int>>,
+    pub(crate) absmax: Param<Tensor<1, Int>>,
+    pub(crate) nested_absmax: Param<Tensor<1>>,
+    pub(crate) map: Param<Tensor<1>>,
     #[module(skip)]
-    offset: f32,
+    pub(crate) offset: f32,
     d_output: usize,
     d_input: usize,
 }

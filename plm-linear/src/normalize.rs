@@ -20,7 +20,7 @@ pub fn normalize<const D: usize>(
     if let Some(y) = on_host(&x, &weight, bias.as_ref(), eps) {
         return y;
     }
-    #[cfg(feature = "autodiff")]
+    #[cfg(feature = "flex-autodiff")]
     if let Some(y) = crate::gradient::normalize(&x, &weight, bias.as_ref(), eps) {
         return y;
     }

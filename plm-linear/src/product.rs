@@ -10,10 +10,6 @@ use crate::{Linear, Weight};
 /// Elements of a weight that are widened to f32 at a time (4 MiB of f32).
 pub(crate) const PANEL_ELEMENTS: usize = 1 << 20;
 
-/// The same on a GPU, which is slow at many small products (256 MiB of f32), of weights that are widened
-/// in one operation.
-const GPU_PANEL_ELEMENTS: usize = 1 << 26;
-
 /// Computes `x · weightᵀ + bias` with a weight in any format.
 ///
 /// # Shapes
@@ -149,19 +145,19 @@ fn with_burn<const D: usize>(x: Tensor<D>, map: Map<'_>, activation: Activation)
 }
 
 /// The product by kernels that take gradients.
-#[cfg(feature = "autodiff")]
+#[cfg(feature = "flex-autodiff")]
 fn with_gradient(x: &Tensor<2>, map: &Map<'_>) -> Option<Tensor<2>> {
     crate::gradient::product(x, map.weight, map.bias.as_ref(), map.precision)
 }
 
-#[cfg(not(feature = "autodiff"))]
+#[cfg(not(feature = "flex-autodiff"))]
 fn with_gradient(_: &Tensor<2>, _: &Map<'_>) -> Option<Tensor<2>> {
     None
 }
 
 /// The exact GELU, by a kernel where a gradient is taken through it in this process's memory.
 fn with_gelu<const D: usize>(y: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "autodiff")]
+    #[cfg(feature = "flex-autodiff")]
     if y.is_autodiff()
         && let Some(y) = crate::gradient::gelu(&y)
     {
@@ -170,9 +166,9 @@ fn with_gelu<const D: usize>(y: Tensor<D>) -> Tensor<D> {
     gelu(y)
 }
 
-/// The product by burn's operations. A weight of another dtype is widened panel by panel, or, if it is
-/// bf16 and [`MatmulPrecision::Medium`] will do, on a GPU multiplied as it is. One in f16 is not, since
-/// activations can be larger than its range.
+/// The product by burn's operations, or kernels of GPUs. A weight of another dtype than `x` is read by a
+/// kernel or widened panel by panel, or, if it is bf16 and [`MatmulPrecision::Medium`] will do, multiplied
+/// as it is on a GPU that can. One in f16 is not, since activations can be larger than its range.
 fn matmul(x: Tensor<2>, weight: &Weight, precision: MatmulPrecision) -> Tensor<2> {
     let [d_output, d_input] = weight.dims();
     let on_cpu = host::is_cpu(&x.device());
@@ -183,17 +179,18 @@ fn matmul(x: Tensor<2>, weight: &Weight, precision: MatmulPrecision) -> Tensor<2
         Weight::Float(weight)
             if weight.val().dtype() == DType::BF16
                 && precision == MatmulPrecision::Medium
-                && !on_cpu =>
+                && !on_cpu
+                && x.device().supports_dtype(DType::BF16) =>
         {
             let y = x.clone().cast(DType::BF16).matmul(weight.val().transpose());
             y.cast(x.dtype())
         }
         _ => {
-            let elements = match weight {
-                Weight::Float(_) if !on_cpu => GPU_PANEL_ELEMENTS,
-                _ => PANEL_ELEMENTS,
-            };
-            let panel_rows = (elements / d_input.max(1)).max(1);
+            #[cfg(feature = "gpu")]
+            if let Some(y) = crate::gpu::product(&x, weight) {
+                return y;
+            }
+            let panel_rows = (PANEL_ELEMENTS / d_input.max(1)).max(1);
             let panels = (0..d_output).step_by(panel_rows).map(|start| {
                 let panel = panel(weight, start, (start + panel_rows).min(d_output));
                 x.clone().matmul(panel.cast(x.dtype()).transpose())
@@ -209,6 +206,10 @@ fn matmul(x: Tensor<2>, weight: &Weight, precision: MatmulPrecision) -> Tensor<2
 
 /// The rows `start..end` of a weight.
 pub(crate) fn panel(weight: &Weight, start: usize, end: usize) -> Tensor<2> {
+    #[cfg(feature = "gpu")]
+    if let Some(rows) = crate::gpu::rows(weight, start..end) {
+        return rows;
+    }
     match weight {
         Weight::Float(weight) => weight.val().slice(s![start..end, ..]),
         Weight::Blocks(blocks) => blocks.narrow(start, end),

@@ -17,7 +17,7 @@ pub fn residual(x: Tensor<3>, branch: Tensor<3>, scale: Option<Tensor<1>>) -> Te
         let factors = factors.flatten();
         return host::update(x, |x| plm_kernels::add(x, &branch, factors.as_deref()));
     }
-    #[cfg(feature = "autodiff")]
+    #[cfg(feature = "flex-autodiff")]
     if let Some(scale) = &scale
         && let Some(y) = crate::gradient::residual(&x, &branch, scale)
     {

@@ -19,7 +19,7 @@ pub fn select_rows(x: Tensor<2>, ids: &[u32]) -> Tensor<2> {
         let rows = gather(&values, width, ids);
         return host::tensor(rows, [ids.len(), width], &device);
     }
-    #[cfg(feature = "autodiff")]
+    #[cfg(feature = "flex-autodiff")]
     if let Some(rows) = crate::gradient::select_rows(&x, ids) {
         return rows;
     }

@@ -14,7 +14,7 @@ pub fn silu_mul<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     {
         return host::update(gate, |gate| plm_kernels::silu_mul(gate, &up));
     }
-    #[cfg(feature = "autodiff")]
+    #[cfg(feature = "flex-autodiff")]
     if let Some(y) = crate::gradient::silu_mul(&gate, &up) {
         return y;
     }

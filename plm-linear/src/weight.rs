@@ -72,6 +72,18 @@ impl Weight {
         }
     }
 
+    /// Whether a device can multiply with rows of `d_input` numbers in `dtype`, or with the codes of
+    /// [`Blocks`] in it, as they are: it computes in that type, or has a kernel that reads it.
+    pub fn is_read(device: &Device, dtype: DType, d_input: usize) -> bool {
+        #[cfg(feature = "gpu")]
+        if crate::gpu::reads(device, dtype, d_input) {
+            return true;
+        }
+        #[cfg(not(feature = "gpu"))]
+        let _ = d_input;
+        device.supports_dtype(dtype)
+    }
+
     /// Rows of the matrix, in f32; the embeddings of tokens, where it is a vocabulary's.
     ///
     /// # Shapes
@@ -100,6 +112,10 @@ impl Weight {
             let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
             Tensor::<1, Int>::from_data(ids.as_slice(), device)
         };
+        #[cfg(feature = "gpu")]
+        if let Some(rows) = crate::gpu::rows(self, ids.iter().map(|&id| id as usize)) {
+            return rows;
+        }
         match self {
             Self::Float(weight) if weight.val().dtype() == DType::F32 => {
                 select_rows(weight.val(), ids)
@@ -111,7 +127,7 @@ impl Weight {
     }
 
     /// The same weight, of which no gradient is taken.
-    #[cfg(feature = "autodiff")]
+    #[cfg(feature = "flex-autodiff")]
     pub(crate) fn without_autodiff(&self) -> Self {
         match self {
             Self::Float(weight) => {

@@ -2,6 +2,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
+use plm_kernels::BLOCK;
+use plm_linear::Weight;
 
 use crate::Error;
 
@@ -74,26 +76,26 @@ pub fn devices() -> Vec<DeviceInfo> {
 
 /// Formats in which a device can hold weights, of `f32`, `bf16`, `f16`, `q8`, `q4` and `nf4`.
 pub fn weight_formats(device: &Device) -> Vec<&'static str> {
-    let holds = |dtypes: &[DType]| dtypes.iter().all(|&dtype| device.supports_dtype(dtype));
+    let reads = |dtype| Weight::is_read(device, dtype, BLOCK);
     // Scales of blocks are f16.
     let formats = [
-        ("f32", holds(&[DType::F32])),
-        ("bf16", holds(&[DType::BF16])),
-        ("f16", holds(&[DType::F16])),
-        ("q8", holds(&[DType::I8, DType::F16])),
-        ("q4", holds(&[DType::U8, DType::F16])),
-        ("nf4", holds(&[DType::U8])),
+        ("f32", reads(DType::F32)),
+        ("bf16", reads(DType::BF16)),
+        ("f16", reads(DType::F16)),
+        ("q8", reads(DType::I8) && reads(DType::F16)),
+        ("q4", reads(DType::U8) && reads(DType::F16)),
+        ("nf4", reads(DType::U8)),
     ];
     let formats = formats.into_iter().filter(|&(_, holds)| holds);
     formats.map(|(name, _)| name).collect()
 }
 
-/// The precision in which a device holds what a file stores in `stored`: the same if it computes in
-/// it, otherwise f16, otherwise f32.
-pub(crate) fn held_dtype(stored: DType, device: &Device) -> DType {
+/// The precision in which a device holds rows of `d_input` numbers that a file stores in `stored`: the
+/// same if it can multiply with it, otherwise f16, otherwise f32.
+pub(crate) fn held_dtype(stored: DType, d_input: usize, device: &Device) -> DType {
     [stored, DType::F16]
         .into_iter()
-        .find(|&dtype| device.supports_dtype(dtype))
+        .find(|&dtype| Weight::is_read(device, dtype, d_input))
         .unwrap_or(DType::F32)
 }
 

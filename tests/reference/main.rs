@@ -12,6 +12,7 @@
 //! | `adapters` | LoRA and DoRA adapters: beside the weights, and merged into them |
 //! | `exact_match` | how often a model answers as a file says |
 //! | `embedded_model` | what the model that is compiled in knows |
+//! | `device_weights` | products of weights in every format on a device |
 //! | `finetune` | training steps against the reference's |
 //! | `training_runs` | whole runs: files of samples, checkpoints |
 //! | `loading` | damaged, lying and absurd checkpoints |
@@ -29,6 +30,7 @@ mod blocks;
 mod caches;
 mod cases;
 mod checkpoint_copy;
+mod device_weights;
 mod embedded_model;
 mod exact_match;
 mod finetune;

@@ -341,7 +341,17 @@ impl Loader<'_> {
         }
         let stored = self.weights.dtype(name).unwrap_or(DType::F32);
         let dtype = self.load.dtype;
-        let dtype = dtype.unwrap_or_else(|| held_dtype(stored, device));
+        let dtype = dtype.unwrap_or_else(|| held_dtype(stored, dims[1], device));
+        if !Weight::is_read(device, dtype, dims[1]) {
+            return Err(Error::Device {
+                name: format!("{device:?}"),
+                what: format!(
+                    "it cannot multiply with {name} in {}, whose rows have {} numbers",
+                    dtype.name(),
+                    dims[1]
+                ),
+            });
+        }
         let data = match dtype == stored {
             true => self.weights.stored(name, share)?,
             false => self.weights.read(name, dtype)?,

@@ -1,0 +1,129 @@
+//! Products and rows of half and quantised weights on GPUs.
+//!
+//! The kernels read a weight as it is in the file, so that nothing is widened to memory for the few
+//! rows of a token's step, and a device needs no type of its own for halves or bytes.
+
+#[cfg(feature = "autodiff")]
+mod gradient;
+mod kernel;
+mod nf4;
+mod ops;
+mod words;
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{DType, Device, Int, Tensor};
+use plm_kernels::BLOCK;
+
+use crate::Weight;
+use kernel::VECTOR;
+use ops::{Packed, PackedOps};
+
+/// Whether the kernels read rows of so many numbers in a dtype, or of codes in it, on a device.
+pub(crate) fn reads(device: &Device, dtype: DType, d_input: usize) -> bool {
+    let reads = match dtype {
+        DType::BF16 | DType::F16 => d_input.is_multiple_of(VECTOR),
+        DType::I8 | DType::U8 => true,
+        _ => false,
+    };
+    reads && has_kernels(device)
+}
+
+/// Whether a device has the kernels.
+fn has_kernels(device: &Device) -> bool {
+    matches!(
+        device.clone().without_autodiff().as_dispatch(),
+        DispatchDevice::Cube(_)
+    )
+}
+
+/// `x · weightᵀ` with a half or quantised weight on a GPU. A gradient is taken of the input alone, and
+/// for it the weight is read a second time, so that nothing that is widened is kept.
+///
+/// # Shapes
+///
+/// - `x`: `[rows, d_input]`, f32
+/// - result: `[rows, d_output]`
+pub(crate) fn product(x: &Tensor<2>, weight: &Weight) -> Option<Tensor<2>> {
+    let [rows, d_input] = x.dims();
+    let [d_output, _] = weight.dims();
+    if rows == 0 || d_output == 0 || x.dtype() != DType::F32 {
+        return None;
+    }
+    let packed = packed(weight)?;
+    let x = match weight {
+        // Zeros for the numbers that a last block lacks.
+        Weight::Blocks(_) if !d_input.is_multiple_of(BLOCK) => {
+            let lacking = d_input.next_multiple_of(BLOCK) - d_input;
+            let zeros = Tensor::zeros([rows, lacking], (&x.device(), DType::F32));
+            Tensor::cat(vec![x.clone(), zeros], 1)
+        }
+        _ => x.clone(),
+    };
+    let y = Dispatch::packed_product(x.into_dispatch(), packed);
+    Some(Tensor::from_dispatch(y))
+}
+
+/// Rows of a half or quantised weight on a GPU, in f32.
+///
+/// # Shapes
+///
+/// - result: `[ids.len(), d_input]`
+///
+/// # Panics
+///
+/// When there is no such row.
+pub(crate) fn rows(
+    weight: &Weight,
+    ids: impl ExactSizeIterator<Item = usize>,
+) -> Option<Tensor<2>> {
+    let packed = packed(weight)?;
+    let device = weight.device().without_autodiff();
+    let count = weight.dims()[0];
+    let ids: Vec<i32> = ids
+        .inspect(|&id| assert!(id < count, "row {id} of {count}"))
+        .map(|id| id as i32)
+        .collect();
+    let ids = Tensor::<1, Int>::from_data(ids.as_slice(), (&device, DType::I32));
+    let rows = Dispatch::packed_rows(packed, ids.into_dispatch());
+    Some(Tensor::from_dispatch(rows).narrow(1, 0, weight.dims()[1]))
+}
+
+/// What the kernels read of a weight; of one that gradients are taken of, they read nothing.
+fn packed(weight: &Weight) -> Option<Packed<Dispatch>> {
+    if !has_kernels(&weight.device()) {
+        return None;
+    }
+    match weight {
+        Weight::Float(weight) => {
+            let weight = weight.val();
+            let is_read = matches!(weight.dtype(), DType::BF16 | DType::F16)
+                && weight.dims()[1].is_multiple_of(VECTOR)
+                && !weight.is_require_grad()
+                && !weight.is_tracked();
+            is_read.then(|| Packed::Halves(weight.without_autodiff().into_dispatch()))
+        }
+        Weight::Blocks(blocks) => {
+            let scales = blocks.scales().without_autodiff();
+            let codes = blocks.codes().without_autodiff();
+            Some(Packed::Blocks(
+                codes.into_dispatch(),
+                scales.into_dispatch(),
+            ))
+        }
+        Weight::Nf4(nf4) if nf4.dims()[1].is_multiple_of(VECTOR) => {
+            let bytes = [&nf4.codes, &nf4.absmax];
+            let [codes, absmax] = bytes.map(|x| x.val().without_autodiff().into_dispatch());
+            let numbers = [&nf4.nested_absmax, &nf4.map];
+            let [nested_absmax, map] = numbers.map(|x| x.val().without_autodiff().into_dispatch());
+            Some(Packed::Nf4 {
+                codes,
+                absmax,
+                nested_absmax,
+                map,
+                offset: nf4.offset,
+                dims: nf4.dims(),
+            })
+        }
+        Weight::Nf4(_) => None,
+    }
+}

@@ -1,0 +1,158 @@
+//! The kernels as operations of burn's backend for GPUs, and of the layer over it that fuses.
+
+#![allow(
+    clippy::large_enum_variant,
+    reason = "a packed weight, and what is derived of it, lives as long as a product takes"
+)]
+
+use std::ops::Range;
+
+use burn::backend::ops::{FloatTensorOps, IntTensorOps};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, ExtensionType, backend_extension};
+use burn::tensor::{DType, Shape, Slice, TensorData};
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{CubeBackend, CubeDevice};
+use plm_kernels::BLOCK;
+
+use super::nf4::Nf4Parts;
+use super::words::{MOST_OUTPUTS, Words};
+
+/// Rows of an input up to which they are multiplied with what is packed, which is read once for each eight.
+/// With more, a weight that is widened once, and multiplied by burn's tuned kernels, is worth its memory.
+const FEW: usize = 32;
+
+/// Numbers of a weight that are widened at a time (256 MiB of f32): a GPU is slow at many small products.
+const PANEL_NUMBERS: usize = 1 << 26;
+
+/// A weight `[d_output, d_input]` that is kept as a file has it.
+#[derive(ExtensionType, Debug, Clone)]
+#[extension_type(fusion)]
+pub(crate) enum Packed<B: Backend> {
+    /// Numbers of bf16 or f16.
+    Halves(FloatTensor<B>),
+    /// Codes, and the scales of their blocks; `d_input` is of whole blocks.
+    Blocks(IntTensor<B>, FloatTensor<B>),
+    /// The parts of [`Nf4Data`](crate::Nf4Data).
+    Nf4 {
+        codes: IntTensor<B>,
+        absmax: IntTensor<B>,
+        nested_absmax: FloatTensor<B>,
+        map: FloatTensor<B>,
+        offset: f32,
+        dims: [usize; 2],
+    },
+}
+
+/// Operations on weights of which no gradient is taken.
+#[backend_extension(Cube, Fusion, Autodiff: cfg(feature = "autodiff"))]
+pub(crate) trait PackedOps: Backend {
+    /// `x · weightᵀ`, `[rows, d_output]`.
+    #[fusion(dtype = x, shape = Shape::new([x[0], weight.dims()[0]]))]
+    fn packed_product(
+        x: FloatTensor<Self>,
+        #[extension_type] weight: Packed<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// `y · weight`, `[rows, d_input]`: the gradient of the product's input.
+    #[fusion(dtype = y, shape = Shape::new([y[0], weight.dims()[1]]))]
+    fn packed_input_gradient(
+        y: FloatTensor<Self>,
+        #[extension_type] weight: Packed<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// Rows of the weight in f32, `[rows.len(), d_input]`.
+    #[fusion(dtype = DType::F32, shape = Shape::new([rows[0], weight.dims()[1]]))]
+    fn packed_rows(
+        #[extension_type] weight: Packed<Self>,
+        rows: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+impl PackedMetadata {
+    fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Halves(weight) => [weight.shape[0], weight.shape[1]],
+            Self::Blocks(_, scales) => [scales.shape[0], scales.shape[1] * BLOCK],
+            Self::Nf4 { dims, .. } => *dims,
+        }
+    }
+}
+
+impl PackedOps for CubeBackend {
+    fn packed_product(x: CubeTensor, weight: Packed<Self>) -> CubeTensor {
+        let (rows, [d_output, _]) = (x.meta.shape()[0], dims(&weight));
+        if rows <= FEW && d_output <= MOST_OUTPUTS {
+            match weight {
+                Packed::Halves(weight) => return Words::halves(weight).product(x),
+                Packed::Blocks(codes, scales) => return Words::blocks(codes, scales).product(x),
+                Packed::Nf4 { .. } => {}
+            }
+        }
+        let products = panels(weight, &x.device)
+            .map(|(_, panel)| Self::float_matmul(x.clone(), Self::float_swap_dims(panel, 0, 1)));
+        let mut products: Vec<CubeTensor> = products.collect();
+        match products.len() {
+            1 => products.remove(0),
+            _ => Self::float_cat(products, 1),
+        }
+    }
+
+    fn packed_input_gradient(y: CubeTensor, weight: Packed<Self>) -> CubeTensor {
+        let products = panels(weight, &y.device).map(|(rows, panel)| {
+            let columns = [Slice::full(), Slice::from(rows)];
+            Self::float_matmul(Self::float_slice(y.clone(), &columns), panel)
+        });
+        products.reduce(Self::float_add).expect("a weight has rows")
+    }
+
+    fn packed_rows(weight: Packed<Self>, rows: CubeTensor) -> CubeTensor {
+        match weight {
+            Packed::Halves(weight) => Words::halves(weight).rows(rows),
+            Packed::Blocks(codes, scales) => Words::blocks(codes, scales).rows(rows),
+            Packed::Nf4 {
+                codes,
+                absmax,
+                nested_absmax,
+                map,
+                offset,
+                dims: [_, d_input],
+            } => Nf4Parts {
+                codes,
+                absmax,
+                nested_absmax,
+                map,
+                offset,
+                d_input,
+            }
+            .rows(rows),
+        }
+    }
+}
+
+/// Sizes of a weight, `[d_output, d_input]`.
+fn dims(weight: &Packed<CubeBackend>) -> [usize; 2] {
+    match weight {
+        Packed::Halves(weight) => weight.meta.shape().dims(),
+        Packed::Blocks(_, scales) => {
+            let [d_output, blocks] = scales.meta.shape().dims();
+            [d_output, blocks * BLOCK]
+        }
+        Packed::Nf4 { dims, .. } => *dims,
+    }
+}
+
+/// A weight in f32, so many rows at a time that the memory is bounded.
+fn panels(
+    weight: Packed<CubeBackend>,
+    device: &CubeDevice,
+) -> impl Iterator<Item = (Range<usize>, CubeTensor)> {
+    let [d_output, d_input] = dims(&weight);
+    let step = (PANEL_NUMBERS / d_input.max(1)).max(1);
+    (0..d_output).step_by(step).map(move |start| {
+        let rows = start..(start + step).min(d_output);
+        let ids: Vec<i32> = rows.clone().map(|row| row as i32).collect();
+        let ids = CubeBackend::int_from_data(TensorData::from(ids.as_slice()), device);
+        (rows, CubeBackend::packed_rows(weight.clone(), ids))
+    })
+}
