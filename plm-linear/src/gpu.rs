@@ -98,8 +98,7 @@ fn packed(weight: &Weight) -> Option<Packed<Dispatch>> {
             let weight = weight.val();
             let is_read = matches!(weight.dtype(), DType::BF16 | DType::F16)
                 && weight.dims()[1].is_multiple_of(VECTOR)
-                && !weight.is_require_grad()
-                && !weight.is_tracked();
+                && !is_tracked(&weight);
             is_read.then(|| Packed::Halves(weight.without_autodiff().into_dispatch()))
         }
         Weight::Blocks(blocks) => {
@@ -125,5 +124,16 @@ fn packed(weight: &Weight) -> Option<Packed<Dispatch>> {
             })
         }
         Weight::Nf4(_) => None,
+    }
+}
+
+/// Whether a gradient is taken of a tensor.
+fn is_tracked(tensor: &Tensor<2>) -> bool {
+    #[cfg(feature = "autodiff")]
+    return tensor.is_tracked() || tensor.is_require_grad();
+    #[cfg(not(feature = "autodiff"))]
+    {
+        let _ = tensor;
+        false
     }
 }

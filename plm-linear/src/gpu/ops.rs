@@ -46,6 +46,10 @@ pub(crate) enum Packed<B: Backend> {
 
 /// Operations on weights of which no gradient is taken.
 #[backend_extension(Cube, Fusion, Autodiff: cfg(feature = "autodiff"))]
+#[cfg_attr(
+    not(feature = "autodiff"),
+    allow(dead_code, reason = "without gradients none is computed")
+)]
 pub(crate) trait PackedOps: Backend {
     /// `x · weightᵀ`, `[rows, d_output]`.
     #[fusion(dtype = x, shape = Shape::new([x[0], weight.dims()[0]]))]
