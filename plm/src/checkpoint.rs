@@ -29,4 +29,5 @@ pub(crate) use original::{
     CONSOLIDATED, PARAMS, TOKENIZER_MODEL, intermediate_size, leading_ones, meta_name,
 };
 pub use settings::Checkpoint;
+pub(crate) use settings::read_config;
 pub use tensors::Weights;

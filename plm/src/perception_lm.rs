@@ -1,5 +1,7 @@
 use std::fmt;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
@@ -8,7 +10,8 @@ use plm_processor::{Conversation, EncodeOptions, Processor, Prompt};
 
 use crate::adapter::attach;
 use crate::checkpoint::{
-    CheckpointFiles, Load, Weights, load_model, model_bytes, rounded_formats, settle_tying,
+    CheckpointFiles, Load, Weights, load_model, model_bytes, read_config, rounded_formats,
+    settle_tying,
 };
 use crate::device::check_formats;
 use crate::feature_cache::FeatureCache;
@@ -93,27 +96,21 @@ impl PerceptionLM {
         let start = Instant::now();
         let choice = options.device.settle()?;
         let device = choice.resolve()?;
-        let mut checkpoint = Checkpoint::from_files(files)?;
-        let mut weights = Weights::from_files(files)?;
-        settle_tying(&mut checkpoint.config.text, &mut weights)?;
-        let dtype = options.precision.dtype();
-        let mut wanted = rounded_formats(&weights);
-        wanted.extend(dtype.map(|dtype| dtype.name()));
-        wanted.extend(options.quantize.map(Quantization::name));
-        check_formats(&device, choice, wanted)?;
-        let load = Load {
-            dtype,
-            quantize: options.quantize,
-            matmul_precision: options.matmul_precision,
-            share: !options.copy_weights,
-            device: &device,
-            progress: options.progress.as_ref(),
-        };
-        let mut model = load_model(checkpoint.config.init(&device)?, &weights, &load)?;
-        for adapter in &options.adapters {
-            attach(&mut model, adapter, &device)?;
-        }
-        let mut plm = Self::with_model(checkpoint, model, device, options);
+        let mut config = read_config(files)?;
+        // The tokenizer takes about as long as the weights.
+        let (checkpoint, model) = thread::scope(|scope| {
+            let settings = config.clone();
+            let checkpoint = scope.spawn(|| Checkpoint::with_config(files, settings));
+            let model = read_model(files, &mut config, (&device, choice), options);
+            let checkpoint = checkpoint.join();
+            (
+                checkpoint.unwrap_or_else(|panic| resume_unwind(panic)),
+                model,
+            )
+        });
+        let mut checkpoint = checkpoint?;
+        checkpoint.config = config;
+        let mut plm = Self::with_model(checkpoint, model?, device, options);
         plm.choice = choice;
         plm.load_time = start.elapsed();
         Ok(plm)
@@ -367,4 +364,33 @@ impl PerceptionLM {
         self.config
             .check_tokens(prompt.token_ids.len(), media_tokens, num_tiles)
     }
+}
+
+/// Reads the weights of a model, of whose config it settles what the weights decide.
+fn read_model(
+    files: &CheckpointFiles,
+    config: &mut Config,
+    (device, choice): (&Device, DeviceChoice),
+    options: &LoadOptions,
+) -> Result<Model, Error> {
+    let mut weights = Weights::from_files(files)?;
+    settle_tying(&mut config.text, &mut weights)?;
+    let dtype = options.precision.dtype();
+    let mut wanted = rounded_formats(&weights);
+    wanted.extend(dtype.map(|dtype| dtype.name()));
+    wanted.extend(options.quantize.map(Quantization::name));
+    check_formats(device, choice, wanted)?;
+    let load = Load {
+        dtype,
+        quantize: options.quantize,
+        matmul_precision: options.matmul_precision,
+        share: !options.copy_weights,
+        device,
+        progress: options.progress.as_ref(),
+    };
+    let mut model = load_model(config.init(device)?, &weights, &load)?;
+    for adapter in &options.adapters {
+        attach(&mut model, adapter, device)?;
+    }
+    Ok(model)
 }

@@ -49,10 +49,13 @@ impl Checkpoint {
     }
 
     pub(crate) fn from_files(files: &CheckpointFiles) -> Result<Self, Error> {
-        let config_path = files.path("config.json");
-        let config = Config::from_json(&files.require("config.json")?, &config_path)?;
+        Self::with_config(files, read_config(files)?)
+    }
+
+    /// Reads all but the config, and checks that it agrees.
+    pub(crate) fn with_config(files: &CheckpointFiles, config: Config) -> Result<Self, Error> {
         let processor = read_processor(files)?;
-        check_agreement(&config, &processor, &config_path)?;
+        check_agreement(&config, &processor, &files.path("config.json"))?;
         let stop_ids = match files.read("generation_config.json")? {
             Some(json) => generation_stop_ids(&json, &files.path("generation_config.json"))?,
             None => None,
@@ -63,6 +66,10 @@ impl Checkpoint {
             processor,
         })
     }
+}
+
+pub(crate) fn read_config(files: &CheckpointFiles) -> Result<Config, Error> {
+    Config::from_json(&files.require("config.json")?, &files.path("config.json"))
 }
 
 fn read_processor(files: &CheckpointFiles) -> Result<Processor, Error> {
