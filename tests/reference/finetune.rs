@@ -385,7 +385,11 @@ fn a_saved_model_is_the_trained_one() {
 
 #[test]
 fn adapters_beside_half_weights_learn() {
-    let plm = PerceptionLM::from_dir(tiny(), &LoadOptions::default()).unwrap();
+    let options = LoadOptions {
+        device: device(),
+        ..LoadOptions::default()
+    };
+    let plm = PerceptionLM::from_dir(tiny(), &options).unwrap();
     assert_eq!(plm.format_name(), "bf16");
     let talk = Conversation::ask("What is this?", []).assistant("A test.");
     let sample = plm
