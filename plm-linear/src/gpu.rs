@@ -16,6 +16,7 @@ use plm_kernels::BLOCK;
 
 use crate::Weight;
 use kernel::VECTOR;
+use nf4::Nf4Parts;
 use ops::{Packed, PackedOps};
 
 /// Whether the kernels read rows of so many numbers in a dtype, or of codes in it, on a device.
@@ -114,14 +115,14 @@ fn packed(weight: &Weight) -> Option<Packed<Dispatch>> {
             let [codes, absmax] = bytes.map(|x| x.val().without_autodiff().into_dispatch());
             let numbers = [&nf4.nested_absmax, &nf4.map];
             let [nested_absmax, map] = numbers.map(|x| x.val().without_autodiff().into_dispatch());
-            Some(Packed::Nf4 {
+            Some(Packed::Nf4(Nf4Parts {
                 codes,
                 absmax,
                 nested_absmax,
                 map,
                 offset: nf4.offset,
                 dims: nf4.dims(),
-            })
+            }))
         }
         Weight::Nf4(_) => None,
     }

@@ -9,6 +9,7 @@ use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
 
+use super::nf4::Nf4Parts;
 use super::ops::{Packed, PackedOps};
 
 #[derive(Debug)]
@@ -54,20 +55,13 @@ fn inner<B: Backend, C: CheckpointStrategy>(weight: Packed<Autodiff<B, C>>) -> P
     match weight {
         Packed::Halves(weight) => Packed::Halves(weight.into_primitive()),
         Packed::Blocks(codes, scales) => Packed::Blocks(codes, scales.into_primitive()),
-        Packed::Nf4 {
-            codes,
-            absmax,
-            nested_absmax,
-            map,
-            offset,
-            dims,
-        } => Packed::Nf4 {
-            codes,
-            absmax,
-            nested_absmax: nested_absmax.into_primitive(),
-            map: map.into_primitive(),
-            offset,
-            dims,
-        },
+        Packed::Nf4(parts) => Packed::Nf4(Nf4Parts {
+            codes: parts.codes,
+            absmax: parts.absmax,
+            nested_absmax: parts.nested_absmax.into_primitive(),
+            map: parts.map.into_primitive(),
+            offset: parts.offset,
+            dims: parts.dims,
+        }),
     }
 }

@@ -1,9 +1,12 @@
 //! Weights in NF4, which are widened to be multiplied.
 
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, ExtensionType};
 use burn::cubecl;
 use burn::cubecl::calculate_cube_count_elemwise;
 use burn::cubecl::prelude::*;
 use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
@@ -13,28 +16,30 @@ use super::kernel::VECTOR;
 use super::words::words;
 
 /// The parts of a weight, as [`Nf4Data`](crate::Nf4Data) has them.
-pub(super) struct Nf4Parts {
-    pub(super) codes: CubeTensor,
-    pub(super) absmax: CubeTensor,
-    pub(super) nested_absmax: CubeTensor,
-    pub(super) map: CubeTensor,
+#[derive(ExtensionType, Debug, Clone)]
+#[extension_type(fusion)]
+pub(crate) struct Nf4Parts<B: Backend> {
+    pub(super) codes: IntTensor<B>,
+    pub(super) absmax: IntTensor<B>,
+    pub(super) nested_absmax: FloatTensor<B>,
+    pub(super) map: FloatTensor<B>,
     pub(super) offset: f32,
-    pub(super) d_input: usize,
+    pub(super) dims: [usize; 2],
 }
 
-impl Nf4Parts {
+impl Nf4Parts<CubeBackend> {
     /// Rows in f32.
     pub(super) fn rows(self, rows: CubeTensor) -> CubeTensor {
         let rows = into_contiguous(rows);
-        let count = rows.meta.shape()[0];
+        let (count, [_, d_input]) = (rows.meta.shape()[0], self.dims);
         let client = rows.client.clone();
         let y = empty_device_contiguous_dtype(
             client.clone(),
             rows.device.clone(),
-            Shape::new([count, self.d_input]),
+            Shape::new([count, d_input]),
             DType::F32,
         );
-        let units = count * self.d_input / VECTOR;
+        let units = count * d_input / VECTOR;
         if units == 0 {
             return y;
         }

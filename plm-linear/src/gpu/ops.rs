@@ -33,15 +33,8 @@ pub(crate) enum Packed<B: Backend> {
     Halves(FloatTensor<B>),
     /// Codes, and the scales of their blocks; `d_input` is of whole blocks.
     Blocks(IntTensor<B>, FloatTensor<B>),
-    /// The parts of [`Nf4Data`](crate::Nf4Data).
-    Nf4 {
-        codes: IntTensor<B>,
-        absmax: IntTensor<B>,
-        nested_absmax: FloatTensor<B>,
-        map: FloatTensor<B>,
-        offset: f32,
-        dims: [usize; 2],
-    },
+    /// Levels and scales of NF4.
+    Nf4(#[extension_type] Nf4Parts<B>),
 }
 
 /// Operations on weights of which no gradient is taken.
@@ -78,7 +71,7 @@ impl PackedMetadata {
         match self {
             Self::Halves(weight) => [weight.shape[0], weight.shape[1]],
             Self::Blocks(_, scales) => [scales.shape[0], scales.shape[1] * BLOCK],
-            Self::Nf4 { dims, .. } => *dims,
+            Self::Nf4(parts) => parts.dims,
         }
     }
 }
@@ -90,7 +83,7 @@ impl PackedOps for CubeBackend {
             match weight {
                 Packed::Halves(weight) => return Words::halves(weight).product(x),
                 Packed::Blocks(codes, scales) => return Words::blocks(codes, scales).product(x),
-                Packed::Nf4 { .. } => {}
+                Packed::Nf4(_) => {}
             }
         }
         let products = panels(weight, &x.device)
@@ -114,22 +107,7 @@ impl PackedOps for CubeBackend {
         match weight {
             Packed::Halves(weight) => Words::halves(weight).rows(rows),
             Packed::Blocks(codes, scales) => Words::blocks(codes, scales).rows(rows),
-            Packed::Nf4 {
-                codes,
-                absmax,
-                nested_absmax,
-                map,
-                offset,
-                dims: [_, d_input],
-            } => Nf4Parts {
-                codes,
-                absmax,
-                nested_absmax,
-                map,
-                offset,
-                d_input,
-            }
-            .rows(rows),
+            Packed::Nf4(parts) => parts.rows(rows),
         }
     }
 }
@@ -142,7 +120,7 @@ fn dims(weight: &Packed<CubeBackend>) -> [usize; 2] {
             let [d_output, blocks] = scales.meta.shape().dims();
             [d_output, blocks * BLOCK]
         }
-        Packed::Nf4 { dims, .. } => *dims,
+        Packed::Nf4(parts) => parts.dims,
     }
 }
 
