@@ -136,19 +136,30 @@ fn attentions() {
         flops / seconds / 1e9
     );
 
-    let (heads, kv_heads, len) = (32, 8, 3000);
+    for (batch, len) in [(1, 300), (1, 3000), (1, 9500), (8, 300), (8, 3000)] {
+        step_attention(batch, len);
+    }
+}
+
+/// Attention of a token of each sequence to those before it.
+fn step_attention(batch: usize, len: usize) {
+    let (heads, kv_heads, head_dim) = (32, 8, 64);
     let (q, cache) = (
-        vec![0.1; heads * head_dim],
-        vec![0.1; kv_heads * len * head_dim],
+        vec![0.1; batch * heads * head_dim],
+        vec![0.1; batch * kv_heads * len * head_dim],
     );
+    // Of each layer other ones, from memory.
+    let caches = vec![cache; 8.max(30_000 / (batch * len))];
     let mut out = vec![0.0; q.len()];
+    let mut turn = 0;
     let seconds = median(31, || {
+        turn += 2;
         attention(Attention {
             q: &q,
-            q_stride: q.len(),
-            keys: &cache,
-            values: &cache,
-            batch: 1,
+            q_stride: heads * head_dim,
+            keys: &caches[turn % caches.len()],
+            values: &caches[(turn + 1) % caches.len()],
+            batch,
             seq: 1,
             heads,
             kv_heads,
@@ -161,9 +172,9 @@ fn attentions() {
         });
     });
     println!(
-        "attention to {len} tokens {:>8.3} ms  {:>6.1} GB/s",
+        "attention of {batch} to {len:>4} tokens {:>8.3} ms  {:>6.1} GB/s",
         1e3 * seconds,
-        (2 * size_of_val(cache.as_slice())) as f64 / seconds / 1e9
+        (2 * size_of_val(caches[0].as_slice())) as f64 / seconds / 1e9
     );
 }
 

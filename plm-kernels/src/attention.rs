@@ -4,6 +4,8 @@
 //! several rows. So the greatest score and the sum of a row are found without looking across a
 //! vector, and both products of a block of keys are the same tiles as in a matrix product.
 
+mod one;
+
 use crate::activation::exp_lanes;
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::scratch::with_scratch;
@@ -77,6 +79,9 @@ fn attention_at(level: Level, work: Attention<'_>) {
     let last_row = (batch * seq - 1) * work.q_stride + width;
     assert!(work.q_stride >= width && work.q.len() >= last_row);
 
+    if one::fits(level, &work) {
+        return one::attend(level, work);
+    }
     let group = heads / kv_heads;
     let rows = group * seq;
     let block = 2 * level.lanes();
