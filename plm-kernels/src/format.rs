@@ -17,14 +17,12 @@ pub(crate) use words::Words;
 
 /// Rows of weights in one format.
 pub(crate) trait Format: Copy {
-    /// Products of a row of weights with `R` rows of activations, `ldx` apart.
-    unsafe fn dot<L: Lanes, const R: usize>(
-        self,
-        row: usize,
-        columns: usize,
-        x: *const f32,
-        ldx: usize,
-    ) -> [f32; R];
+    /// Bytes from one row of weights to the next.
+    fn row_bytes(self, columns: usize) -> usize;
+
+    /// Products of a stretch of weights with `R` rows of activations, which stand at `x` as
+    /// [`place`] says.
+    unsafe fn dot<L: Lanes, const R: usize>(self, weights: Stretch, x: *const f32) -> [f32; R];
 
     /// Asks for the weights `range` of a row, which are needed later.
     unsafe fn fetch(self, row: usize, columns: usize, range: Range<usize>);
@@ -51,13 +49,61 @@ pub(crate) trait Format: Copy {
     ) -> f32;
 }
 
-/// Bytes that weights are fetched ahead of their use.
-const AHEAD: usize = 4096;
+/// Part of a row of weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Stretch {
+    pub(crate) row: usize,
+    /// Weights of a whole row.
+    pub(crate) columns: usize,
+    /// The first of the weights, which begins a block, and the one after the last.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) ahead: Ahead,
+}
+
+/// What is fetched while weights are multiplied.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    /// How many bytes after the first weight it begins.
+    pub(crate) bytes: usize,
+    /// For so many lines of weights, as a power of two, one is fetched.
+    pub(crate) shift: u32,
+}
+
+impl Ahead {
+    /// Weights that are read once are fetched shortly before.
+    pub(crate) const NEAR: Self = Self {
+        bytes: 4096,
+        shift: 0,
+    };
+
+    /// Fetches what belongs to `bytes` bytes of weights from `at` on.
+    #[inline(always)]
+    fn fetch<T>(self, first: *const T, at: *const T, bytes: usize) {
+        let done = (at as usize - first as usize) >> self.shift;
+        let from = first.wrapping_byte_add(self.bytes + done);
+        for line in (0..bytes >> self.shift).step_by(LINE) {
+            lanes::prefetch(from.wrapping_byte_add(line));
+        }
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Words of 32 bits in a cache line.
+pub(crate) const LINE_WORDS: usize = LINE / 4;
+
+/// Where number `k` of row `r` stands among `R` rows of activations: a cache line of each row in turn.
+#[inline(always)]
+pub(crate) const fn place<const R: usize>(k: usize, r: usize) -> usize {
+    (k / LINE_WORDS * R + r) * LINE_WORDS + k % LINE_WORDS
+}
 
 /// Fetches `count` numbers, line by line.
 #[inline(always)]
 fn prefetch<T>(p: *const T, count: usize) {
-    for line in (0..count * size_of::<T>()).step_by(64) {
+    for line in (0..count * size_of::<T>()).step_by(LINE) {
         lanes::prefetch(p.wrapping_byte_add(line));
     }
 }
@@ -106,31 +152,33 @@ impl Float for f16 {
 pub(crate) struct Dense<T>(pub(crate) *const T);
 
 impl<T: Float> Format for Dense<T> {
+    fn row_bytes(self, columns: usize) -> usize {
+        columns * size_of::<T>()
+    }
+
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize>(
-        self,
-        row: usize,
-        columns: usize,
-        x: *const f32,
-        ldx: usize,
-    ) -> [f32; R] {
+    unsafe fn dot<L: Lanes, const R: usize>(self, weights: Stretch, x: *const f32) -> [f32; R] {
         // Sums that do not wait for each other, where few rows make few of them.
         const UNROLL: usize = 8;
         let mut sums = [[L::splat(0.0); UNROLL]; R];
         let unroll = UNROLL / R;
-        let weights = self.0.add(row * columns);
+        // Whole lines of weights, for each to be fetched once.
+        let step = unroll.max(LINE / (L::N * size_of::<T>()));
+        let columns = weights.end - weights.start;
+        let ahead = weights.ahead;
+        let weights = self.0.add(weights.row * weights.columns + weights.start);
         let mut k = 0;
-        while k + unroll * L::N <= columns {
-            prefetch(weights.add(k).wrapping_byte_add(AHEAD), unroll * L::N);
-            for u in 0..unroll {
-                let at = k + u * L::N;
-                let w = T::load::<L>(weights.add(at));
+        while k + step * L::N <= columns {
+            let at = weights.add(k);
+            ahead.fetch(weights, at, step * L::N * size_of::<T>());
+            for v in 0..step {
+                let w = T::load::<L>(at.add(v * L::N));
                 for r in 0..R {
-                    let x = L::load(x.add(r * ldx + at));
-                    sums[r][u] = L::fma(w, x, sums[r][u]);
+                    let x = L::load(x.add(k * R + place::<R>(v * L::N, r)));
+                    sums[r][v % unroll] = L::fma(w, x, sums[r][v % unroll]);
                 }
             }
-            k += unroll * L::N;
+            k += step * L::N;
         }
         let mut totals = [0.0; R];
         for r in 0..R {
@@ -140,7 +188,7 @@ impl<T: Float> Format for Dense<T> {
                 L::add(L::add(e, f), L::add(g, h)),
             ));
             for k in k..columns {
-                totals[r] += T::scalar(weights.add(k)) * *x.add(r * ldx + k);
+                totals[r] += T::scalar(weights.add(k)) * *x.add(place::<R>(k, r));
             }
         }
         totals
@@ -281,14 +329,11 @@ impl<C: Codes> Blocks<C> {
         block: usize,
         scale: L::V,
         x: *const f32,
-        ldx: usize,
         parity: usize,
         sums: &mut [[L::V; 2]; R],
     ) {
-        let codes = self.codes.add(block * C::BYTES);
-        prefetch(codes.wrapping_byte_add(AHEAD), C::BYTES);
         let mut w = [L::splat(0.0); BLOCK / 4];
-        C::load::<L>(codes, &mut w);
+        C::load::<L>(self.codes.add(block * C::BYTES), &mut w);
         if R == 1 {
             // One scale for the sum costs less than one for each vector.
             let mut sum = L::mul(w[0], L::load(x));
@@ -300,11 +345,19 @@ impl<C: Codes> Blocks<C> {
             for v in 0..BLOCK / L::N {
                 let w = L::mul(w[v], scale);
                 for r in 0..R {
-                    let x = L::load(x.add(r * ldx + v * L::N));
+                    let x = L::load(x.add(place::<R>(v * L::N, r)));
                     sums[r][v % 2] = L::fma(w, x, sums[r][v % 2]);
                 }
             }
         }
+    }
+
+    /// The number of the first block of a stretch, and how many there are.
+    #[inline(always)]
+    fn blocks_of(self, weights: Stretch) -> (usize, usize) {
+        let row = weights.row * weights.columns.div_ceil(BLOCK);
+        let start = weights.start / BLOCK;
+        (row + start, weights.end.div_ceil(BLOCK) - start)
     }
 
     /// Widens the scales of up to [`SCALES`] blocks.
@@ -323,35 +376,36 @@ impl<C: Codes> Blocks<C> {
 }
 
 impl<C: Codes> Format for Blocks<C> {
+    fn row_bytes(self, columns: usize) -> usize {
+        columns.div_ceil(BLOCK) * C::BYTES
+    }
+
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize>(
-        self,
-        row: usize,
-        columns: usize,
-        x: *const f32,
-        ldx: usize,
-    ) -> [f32; R] {
-        let blocks = columns.div_ceil(BLOCK);
+    unsafe fn dot<L: Lanes, const R: usize>(self, weights: Stretch, x: *const f32) -> [f32; R] {
+        let (start, blocks) = self.blocks_of(weights);
+        let codes = self.codes.add(start * C::BYTES);
         let mut sums = [[L::splat(0.0); 2]; R];
         let mut scales = [0.0; SCALES];
         for first in (0..blocks).step_by(SCALES) {
             let count = SCALES.min(blocks - first);
-            let block = row * blocks + first;
+            let block = start + first;
             self.widen_scales::<L>(block, count, &mut scales);
-            let x = x.add(first * BLOCK);
+            let x = x.add(first * BLOCK * R);
             // Two blocks a step, so that sums do not wait for each other.
             let mut i = 0;
             while i + 2 <= count {
+                let at = codes.add((first + i) * C::BYTES);
+                weights.ahead.fetch(codes, at, 2 * C::BYTES);
                 for u in 0..2 {
                     let scale = L::splat(scales[i + u]);
-                    let x = x.add((i + u) * BLOCK);
-                    self.block::<L, R>(block + i + u, scale, x, ldx, u, &mut sums);
+                    let x = x.add((i + u) * BLOCK * R);
+                    self.block::<L, R>(block + i + u, scale, x, u, &mut sums);
                 }
                 i += 2;
             }
             if i < count {
-                let (scale, x) = (L::splat(scales[i]), x.add(i * BLOCK));
-                self.block::<L, R>(block + i, scale, x, ldx, 0, &mut sums);
+                let (scale, x) = (L::splat(scales[i]), x.add(i * BLOCK * R));
+                self.block::<L, R>(block + i, scale, x, 0, &mut sums);
             }
         }
         let mut totals = [0.0; R];

@@ -99,33 +99,32 @@ pub(crate) unsafe fn round_block<L: Lanes>(values: &mut [L::V; BLOCK / 4], out: 
     scale
 }
 
-/// Rounds whole blocks to integers in their order, of any length: they are multiplied with codes of no
-/// more than eight bits. Scales go to `scales`.
+/// What brings the nearest integer to a number's lowest bits when it is added.
+const TO_INTEGER: f32 = 12_582_912.0;
+
+/// Rounds a block, of which two lines are given, to integers in their order, whatever its length: it is
+/// multiplied with codes of no more than eight bits. Returns the scale.
 ///
-/// What is infinite or not a number makes its scale not a number.
+/// What is infinite or not a number makes it not a number.
 #[inline(always)]
-pub(crate) unsafe fn round_in_order<L: Lanes>(
-    values: *const f32,
-    blocks: usize,
-    out: *mut i16,
-    scales: *mut f32,
-) {
+pub(crate) unsafe fn round_in_order<L: Lanes>(lines: [*const f32; 2], out: *mut i16) -> f32 {
     let zero = L::splat(0.0);
-    for block in 0..blocks {
-        let values = values.add(block * BLOCK);
-        let (mut largest, mut odd) = (zero, zero);
-        for v in 0..BLOCK / L::N {
-            let value = L::load(values.add(v * L::N));
+    let (mut largest, mut odd) = (zero, zero);
+    for line in lines {
+        for v in 0..PAIRS / L::N {
+            let value = L::load(line.add(v * L::N));
             largest = L::max(largest, L::max(value, L::sub(zero, value)));
             odd = L::fma(value, zero, odd);
         }
-        let factor = LARGEST / L::largest(largest).max(SMALLEST);
-        for i in 0..BLOCK {
-            let value = (*values.add(i) * factor).round_ties_even();
-            *out.add(block * BLOCK + i) = value as i16;
-        }
-        *scales.add(block) = 1.0 / factor + L::sum(odd);
     }
+    let factor = LARGEST / L::largest(largest).max(SMALLEST);
+    for (l, line) in lines.into_iter().enumerate() {
+        for i in 0..PAIRS {
+            let value = *line.add(i) * factor + TO_INTEGER;
+            *out.add(l * PAIRS + i) = value.to_bits() as i16;
+        }
+    }
+    1.0 / factor + L::sum(odd)
 }
 
 /// Writes a block of integers, `L::N` in each of the first vectors.

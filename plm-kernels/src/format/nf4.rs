@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AHEAD, Format, prefetch};
+use super::{Ahead, Format, Stretch, place, prefetch};
 use crate::lanes::Lanes;
 use crate::matrix::BLOCK;
 use crate::nf4::{NF4_BLOCK, NF4_LEVELS, NF4_NESTED_BLOCK, Nf4};
@@ -93,15 +93,16 @@ impl NormalFloats {
         self,
         at: usize,
         columns: usize,
+        ahead: Ahead,
         x: *const f32,
-        ldx: usize,
     ) -> [[L::V; 2]; R] {
+        let first = self.codes.add(at / 2);
         let mut sums = [[L::splat(0.0); 2]; R];
         for k in (0..columns).step_by(NF4_BLOCK) {
             let scale = L::splat(self.scale((at + k) / NF4_BLOCK));
             let codes = self.codes.add((at + k) / 2);
-            prefetch(codes.wrapping_byte_add(AHEAD), NF4_BLOCK / 2);
-            let x = x.add(k);
+            ahead.fetch(first, codes, NF4_BLOCK / 2);
+            let x = x.add(k * R);
             if R == 1 {
                 // One scale for the sums costs less than one for each vector.
                 let mut parts = [L::splat(0.0); 2];
@@ -116,7 +117,7 @@ impl NormalFloats {
                 for v in 0..NF4_BLOCK / L::N {
                     let w = L::mul(self.levels::<L>(at + k + v * L::N), scale);
                     for r in 0..R {
-                        let x = L::load(x.add(r * ldx + v * L::N));
+                        let x = L::load(x.add(place::<R>(v * L::N, r)));
                         sums[r][v % 2] = L::fma(w, x, sums[r][v % 2]);
                     }
                 }
@@ -127,17 +128,16 @@ impl NormalFloats {
 }
 
 impl Format for NormalFloats {
+    fn row_bytes(self, columns: usize) -> usize {
+        columns / 2
+    }
+
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize>(
-        self,
-        row: usize,
-        columns: usize,
-        x: *const f32,
-        ldx: usize,
-    ) -> [f32; R] {
-        let at = self.first + row * columns;
+    unsafe fn dot<L: Lanes, const R: usize>(self, weights: Stretch, x: *const f32) -> [f32; R] {
+        let at = self.first + weights.row * weights.columns + weights.start;
+        let columns = weights.end - weights.start;
         let sums = if at.is_multiple_of(NF4_BLOCK) && columns.is_multiple_of(NF4_BLOCK) {
-            self.dot_blocks::<L, R>(at, columns, x, ldx)
+            self.dot_blocks::<L, R>(at, columns, weights.ahead, x)
         } else {
             let mut sums = [[L::splat(0.0); 2]; R];
             for start in (0..columns).step_by(STRETCH) {
@@ -148,7 +148,7 @@ impl Format for NormalFloats {
                 for k in (0..count).step_by(L::N) {
                     let w = L::load(weights.as_ptr().add(k));
                     for r in 0..R {
-                        let x = L::load(x.add(r * ldx + start + k));
+                        let x = L::load(x.add(place::<R>(start + k, r)));
                         sums[r][0] = L::fma(w, x, sums[r][0]);
                     }
                 }

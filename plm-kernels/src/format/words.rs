@@ -1,4 +1,4 @@
-use super::{AHEAD, Blocks, Codes, SCALES, prefetch};
+use super::{Blocks, Codes, SCALES, Stretch};
 use crate::lanes::Lanes;
 use crate::matrix::BLOCK;
 use crate::rounding::PAIRS;
@@ -6,9 +6,11 @@ use crate::rounding::PAIRS;
 /// Rows of activations as blocks of 16-bit integers in their order, two a word, with a scale each.
 #[derive(Clone, Copy)]
 pub(crate) struct Words {
+    /// In groups of rows, a block of each in turn.
     pub(crate) words: *const i32,
-    /// Words from one row to the next.
-    pub(crate) ld_words: usize,
+    /// Numbers of a row.
+    pub(crate) padded: usize,
+    /// The first row's scales.
     pub(crate) scales: *const f32,
     /// Scales from one row to the next.
     pub(crate) ld_scales: usize,
@@ -18,42 +20,35 @@ pub(crate) struct Words {
 const STEP: usize = 4;
 
 impl Words {
-    /// The rows from `row` on.
+    /// The group of `R` rows from `row` on, from number `start` on.
     #[inline(always)]
-    pub(crate) unsafe fn rows_from(self, row: usize) -> Self {
+    pub(crate) unsafe fn rows_from<const R: usize>(self, row: usize, start: usize) -> Self {
+        let scale = row * self.ld_scales + start / BLOCK;
         Self {
-            words: self.words.add(row * self.ld_words),
-            scales: self.scales.add(row * self.ld_scales),
-            ..self
-        }
-    }
-
-    /// Block `block` of each row.
-    #[inline(always)]
-    unsafe fn block(self, block: usize) -> Self {
-        Self {
-            words: self.words.add(block * PAIRS),
+            words: self.words.add((row * self.padded + start * R) / 2),
+            scales: self.scales.add(scale),
             ..self
         }
     }
 }
 
 impl<C: Codes> Blocks<C> {
-    /// Products of a row of weights with `R` rows of activations. Sums of a block are exact.
+    /// Products of a stretch of weights with `R` rows of activations, whose blocks begin with that of
+    /// the first weight. Sums of a block are exact.
     #[inline(always)]
     pub(crate) unsafe fn dot_words<L: Lanes, const R: usize>(
         self,
-        row: usize,
-        columns: usize,
+        weights: Stretch,
         x: Words,
     ) -> [f32; R] {
-        let blocks = columns.div_ceil(BLOCK);
+        let (start, blocks) = self.blocks_of(weights);
+        let codes = self.codes.add(start * C::BYTES);
         let mut sums = [[L::splat(0.0); 2]; R];
         let mut scales = [[0.0; SCALES]; R];
         let mut own = [0.0; SCALES];
         for first in (0..blocks).step_by(SCALES) {
             let count = SCALES.min(blocks - first);
-            let block = row * blocks + first;
+            let block = start + first;
             self.widen_scales::<L>(block, count, &mut own);
             for r in 0..R {
                 let other = x.scales.add(r * x.ld_scales + first);
@@ -65,17 +60,17 @@ impl<C: Codes> Blocks<C> {
             }
             let mut i = 0;
             while i + STEP <= count {
-                let codes = self.codes.add((block + i) * C::BYTES);
-                prefetch(codes.wrapping_byte_add(AHEAD), STEP * C::BYTES);
+                let at = codes.add((first + i) * C::BYTES);
+                weights.ahead.fetch(codes, at, STEP * C::BYTES);
                 for u in 0..STEP {
-                    let x = x.block(first + i + u);
+                    let x = x.words.add((first + i + u) * R * PAIRS);
                     // Sums that do not wait for each other.
                     self.add_block::<L, R>(block + i + u, x, &scales, i + u, &mut sums, u % 2);
                 }
                 i += STEP;
             }
             for i in i..count {
-                let x = x.block(first + i);
+                let x = x.words.add((first + i) * R * PAIRS);
                 self.add_block::<L, R>(block + i, x, &scales, i, &mut sums, 0);
             }
         }
@@ -92,7 +87,7 @@ impl<C: Codes> Blocks<C> {
     unsafe fn add_block<L: Lanes, const R: usize>(
         self,
         block: usize,
-        x: Words,
+        x: *const i32,
         scales: &[[f32; SCALES]; R],
         i: usize,
         sums: &mut [[L::V; 2]; R],
@@ -102,10 +97,9 @@ impl<C: Codes> Blocks<C> {
         let mut w = [L::splat_pair(0); 4];
         C::widen::<L>(codes, &mut w);
         for r in 0..R {
-            let x = x.words.add(r * x.ld_words);
             let mut dot = L::splat_pair(0);
             for v in 0..PAIRS / L::N {
-                dot = L::dot(w[v], L::load_pairs(x.add(v * L::N)), dot);
+                dot = L::dot(w[v], L::load_pairs(x.add(r * PAIRS + v * L::N)), dot);
             }
             let scale = L::splat(*scales[r].get_unchecked(i));
             sums[r][to] = L::fma(L::to_float(dot), scale, sums[r][to]);

@@ -6,7 +6,7 @@ use super::{
     Activation, Blocks, Bytes, Dense, Nibbles, NormalFloats, Product, Weights, with_format,
 };
 use crate::activation::gelu;
-use crate::format::{Codes, Format, Words};
+use crate::format::{Ahead, Codes, Format, LINE_WORDS, Stretch, Words};
 use crate::lanes::{Lanes, Level, Task, run, run_with_dot};
 use crate::matrix::BLOCK;
 use crate::rounding::{PAIRS, round_in_order};
@@ -15,6 +15,13 @@ use crate::threads::{Shared, for_each, num_threads};
 
 /// Bytes of weights that a thread takes at a time.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// Rows of activations that are multiplied at a time.
+const MOST_ROWS: usize = 4;
+
+/// Inputs of which [`MOST_ROWS`] rows of f32 stay in the first-level cache, beside weights that pass
+/// through it.
+const NEAR: usize = 1024;
 
 /// Some outputs of one product.
 struct Piece<'a> {
@@ -35,7 +42,7 @@ pub(super) fn products(
 ) {
     let outputs: Vec<Shared<f32>> = list.iter_mut().map(|p| Shared(p.y.as_mut_ptr())).collect();
     let in_words = in_words && list.iter().any(|product| product.matrix.is_codes());
-    let x = Activations::new(level, in_words, x, rows, list, packed);
+    let activations = Activations::new(level, in_words, x, rows, list, packed);
     let mut pieces = Vec::new();
     for (index, product) in list.iter().enumerate() {
         let (count, bytes) = (product.matrix.rows(), product.matrix.num_bytes());
@@ -48,9 +55,10 @@ pub(super) fn products(
             of: product,
         }));
     }
+    let activations = &activations;
     for_each(pieces.len(), |i| {
         let piece = &pieces[i];
-        match (piece.of.matrix.weights(), x.words()) {
+        match (piece.of.matrix.weights(), activations.words) {
             (Weights::Q8 { codes, scales }, Some(x)) => {
                 let blocks = Blocks::<Bytes>::new(codes.as_ptr().cast(), scales.as_ptr());
                 run_with_dot(level, piece.task(rows, InWords { blocks, x }));
@@ -60,17 +68,40 @@ pub(super) fn products(
                 run_with_dot(level, piece.task(rows, InWords { blocks, x }));
             }
             _ => with_format!(piece.of.matrix, |format| {
-                let (x, ldx) = x.floats();
-                run(level, piece.task(rows, InFloats { format, x, ldx }));
+                let Activations { values, padded, .. } = *activations;
+                let way = InFloats {
+                    format,
+                    x: values,
+                    padded,
+                };
+                run(level, piece.task(rows, way));
             }),
         }
     });
 }
 
-/// Rows of activations, laid out for the kernels.
+/// Rows in groups of [`MOST_ROWS`], and of 2 and 1 what is left: the first row of each and how many
+/// there are.
+fn groups(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut row = 0;
+    std::iter::from_fn(move || {
+        let count = match rows - row {
+            0 => return None,
+            MOST_ROWS.. => MOST_ROWS,
+            2.. => 2,
+            _ => 1,
+        };
+        row += count;
+        Some((row - count, count))
+    })
+}
+
+/// Rows of activations, laid out for the kernels: [`groups`] of them, in which a cache line of each row
+/// stands in turn.
 struct Activations {
     values: *const f32,
-    ldx: usize,
+    /// Numbers of a row.
+    padded: usize,
     /// The same rounded, where some weights are multiplied so.
     words: Option<Words>,
 }
@@ -88,51 +119,57 @@ impl Activations {
         packed: &mut Aligned,
     ) -> Self {
         let columns = x.len() / rows;
-        // Quantised rows end at a whole block, and so must the activations; rows that begin at a
-        // cache line load faster, and at different places of it do not evict each other.
+        // Quantised rows end at a whole block, and so must the activations.
         let padded = list.iter().map(|p| p.matrix.padded_columns()).max();
-        let ldx = padded.unwrap_or(columns).next_multiple_of(16) + 16;
-        let blocks = if in_words { columns.div_ceil(BLOCK) } else { 0 };
-        let (ld_words, ld_scales) = (blocks * PAIRS + 16, blocks.next_multiple_of(16));
-        let room = packed.room(rows * (ldx + ld_words + ld_scales));
-        let (values, rest) = room.split_at_mut(rows * ldx);
-        let (words, scales) = rest.split_at_mut(rows * ld_words);
-        for (to, from) in values.chunks_mut(ldx).zip(x.chunks(columns)) {
-            to[..columns].copy_from_slice(from);
-            to[columns..].fill(0.0);
-        }
-        let words = in_words.then(|| Words {
-            words: words.as_mut_ptr().cast(),
-            ld_words,
-            scales: scales.as_mut_ptr(),
-            ld_scales,
-        });
-        let values = values.as_ptr();
-        if let Some(words) = words {
-            for row in 0..rows {
-                // SAFETY: each row has room for its blocks.
-                let (values, to) = unsafe { (values.add(row * ldx), words.rows_from(row)) };
-                run(level, Round { values, blocks, to });
+        let padded = padded.unwrap_or(columns).next_multiple_of(BLOCK);
+        let blocks = if in_words { padded / BLOCK } else { 0 };
+        let (num_words, ld_scales) = (blocks * PAIRS, blocks.next_multiple_of(LINE_WORDS));
+        let room = packed.room(rows * (padded + num_words + ld_scales));
+        let (values, rest) = room.split_at_mut(rows * padded);
+        let (words, scales) = rest.split_at_mut(rows * num_words);
+        for (first, count) in groups(rows) {
+            let group = &mut values[first * padded..][..count * padded];
+            for r in 0..count {
+                let mut lines = x[(first + r) * columns..][..columns].chunks(LINE_WORDS);
+                for to in group.chunks_mut(LINE_WORDS).skip(r).step_by(count) {
+                    let from = lines.next().unwrap_or(&[]);
+                    to[..from.len()].copy_from_slice(from);
+                    to[from.len()..].fill(0.0);
+                }
+            }
+            if in_words {
+                let group = Round {
+                    values: group.as_ptr(),
+                    rows: count,
+                    blocks,
+                    words: words[first * num_words..].as_mut_ptr().cast(),
+                    scales: scales[first * ld_scales..].as_mut_ptr(),
+                    ld_scales,
+                };
+                run(level, group);
             }
         }
-        Self { values, ldx, words }
-    }
-
-    /// The first row's numbers, and how many lie from one row to the next.
-    fn floats(&self) -> (*const f32, usize) {
-        (self.values, self.ldx)
-    }
-
-    fn words(&self) -> Option<Words> {
-        self.words
+        Self {
+            values: values.as_ptr(),
+            padded,
+            words: in_words.then_some(Words {
+                words: words.as_ptr().cast(),
+                padded,
+                scales: scales.as_ptr(),
+                ld_scales,
+            }),
+        }
     }
 }
 
-/// Rounds a row.
+/// Rounds a group of rows.
 struct Round {
     values: *const f32,
+    rows: usize,
     blocks: usize,
-    to: Words,
+    words: *mut i16,
+    scales: *mut f32,
+    ld_scales: usize,
 }
 
 impl Task for Round {
@@ -140,39 +177,49 @@ impl Task for Round {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let (words, scales) = (self.to.words.cast_mut(), self.to.scales.cast_mut());
-        round_in_order::<L>(self.values, self.blocks, words.cast(), scales);
+        for block in 0..self.blocks {
+            for r in 0..self.rows {
+                let line = 2 * block * self.rows + r;
+                let halves =
+                    [line, line + self.rows].map(|line| self.values.add(line * LINE_WORDS));
+                let to = self.words.add((block * self.rows + r) * BLOCK);
+                *self.scales.add(r * self.ld_scales + block) = round_in_order::<L>(halves, to);
+            }
+        }
     }
 }
 
 /// Weights and activations that are multiplied in one way.
 trait Way {
-    /// Products of weights `output` with the `R` rows from `row` on.
-    unsafe fn dot<L: Lanes, const R: usize>(
-        &self,
-        output: usize,
-        columns: usize,
-        row: usize,
-    ) -> [f32; R];
+    /// Inputs of a pass where several passes read the same weights.
+    const STRETCH: usize;
+
+    /// Bytes from one row of weights to the next.
+    fn row_bytes(&self, columns: usize) -> usize;
+
+    /// Products of a stretch of weights with the `R` rows from `row` on.
+    unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R];
 }
 
 /// In f32.
 struct InFloats<F> {
     format: F,
     x: *const f32,
-    ldx: usize,
+    /// Numbers of a row of activations.
+    padded: usize,
 }
 
 impl<F: Format> Way for InFloats<F> {
+    const STRETCH: usize = NEAR;
+
+    fn row_bytes(&self, columns: usize) -> usize {
+        self.format.row_bytes(columns)
+    }
+
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize>(
-        &self,
-        output: usize,
-        columns: usize,
-        row: usize,
-    ) -> [f32; R] {
-        let x = self.x.add(row * self.ldx);
-        self.format.dot::<L, R>(output, columns, x, self.ldx)
+    unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R] {
+        let x = self.x.add(row * self.padded + weights.start * R);
+        self.format.dot::<L, R>(weights, x)
     }
 }
 
@@ -183,15 +230,17 @@ struct InWords<C> {
 }
 
 impl<C: Codes> Way for InWords<C> {
+    // They take half the room, and no longer from the next cache.
+    const STRETCH: usize = usize::MAX;
+
+    fn row_bytes(&self, columns: usize) -> usize {
+        self.blocks.row_bytes(columns)
+    }
+
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize>(
-        &self,
-        output: usize,
-        columns: usize,
-        row: usize,
-    ) -> [f32; R] {
-        let x = self.x.rows_from(row);
-        self.blocks.dot_words::<L, R>(output, columns, x)
+    unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R] {
+        let x = self.x.rows_from::<R>(row, weights.start);
+        self.blocks.dot_words::<L, R>(weights, x)
     }
 }
 
@@ -216,38 +265,69 @@ impl<W: Way> Task for FewRows<'_, W> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let mut row = 0;
-        while row < self.rows {
-            // One output at a time: rows of weights come in one after the other, as memory likes.
-            row += match self.rows - row {
-                4.. => self.pass::<L, 4>(row),
-                2.. => self.pass::<L, 2>(row),
-                _ => self.pass::<L, 1>(row),
-            };
+        let columns = self.piece.of.matrix.columns();
+        // Fewer rows take no longer than memory does, which likes whole rows of weights.
+        let most = if self.rows >= MOST_ROWS {
+            W::STRETCH
+        } else {
+            columns
+        };
+        let step = most.clamp(1, columns.max(1));
+        for start in (0..columns.max(1)).step_by(step) {
+            let stretch = start..columns.min(start + step);
+            for (row, count) in groups(self.rows) {
+                match count {
+                    MOST_ROWS => self.pass::<L, MOST_ROWS>(row, &stretch),
+                    2 => self.pass::<L, 2>(row, &stretch),
+                    _ => self.pass::<L, 1>(row, &stretch),
+                }
+            }
         }
     }
 }
 
 impl<W: Way> FewRows<'_, W> {
-    /// Computes `R` rows from `row` on; returns `R`.
+    /// Adds the products of a stretch of inputs with `R` rows from `row` on.
     #[inline(always)]
-    unsafe fn pass<L: Lanes, const R: usize>(&self, row: usize) -> usize {
+    unsafe fn pass<L: Lanes, const R: usize>(&self, row: usize, stretch: &Range<usize>) {
         let product = self.piece.of;
         let (outputs, columns) = (product.matrix.rows(), product.matrix.columns());
+        let (is_first, is_last) = (stretch.start == 0, stretch.end == columns);
+        let ahead = if is_first && is_last {
+            Ahead::NEAR
+        } else {
+            // The next piece is fetched meanwhile, so that memory has the time of all passes: a stretch in
+            // the only pass over it, or half of it in the first and half in the others.
+            let next = self.piece.outputs.len() * self.way.row_bytes(columns);
+            let half = self.way.row_bytes(stretch.len()) / 2;
+            Ahead {
+                bytes: if row == 0 { next } else { next + half },
+                shift: u32::from(R != self.rows),
+            }
+        };
         for output in self.piece.outputs.clone() {
-            let sums = self.way.dot::<L, R>(output, columns, row);
-            let bias = match product.bias {
-                Some(bias) => *bias.get_unchecked(output),
-                None => 0.0,
+            let weights = Stretch {
+                row: output,
+                columns,
+                start: stretch.start,
+                end: stretch.end,
+                ahead,
             };
+            let sums = self.way.dot::<L, R>(weights, row);
             for r in 0..R {
-                let mut y = sums[r] + bias;
-                if product.activation == Activation::Gelu {
-                    y = gelu::<L>(y);
+                let y = self.piece.y.get().add((row + r) * outputs + output);
+                let mut sum = sums[r];
+                if !is_first {
+                    sum += *y;
                 }
-                *self.piece.y.get().add((row + r) * outputs + output) = y;
+                if is_last {
+                    sum += product.bias.map_or(0.0, |bias| *bias.get_unchecked(output));
+                    if product.activation == Activation::Gelu {
+                        sum = gelu::<L>(sum);
+                    }
+                }
+                *y = sum;
             }
         }
-        R
     }
 }

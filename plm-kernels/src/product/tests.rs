@@ -226,6 +226,9 @@ fn several_stretches_panels_and_row_blocks_are_joined() {
     check(9, 200, 700, 1.0);
     check(1100, 13, 33, 1.0);
     check(1, 1030, 2048, 1.0);
+    for rows in 5..=8 {
+        check(rows, 21, 2048 + 1024 + 37, 1.0);
+    }
 }
 
 #[test]
