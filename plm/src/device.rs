@@ -1,6 +1,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(any(
+    feature = "cuda",
+    feature = "metal",
+    feature = "rocm",
+    feature = "vulkan",
+    feature = "wgpu"
+))]
+use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device};
 use plm_kernels::BLOCK;
 use plm_linear::Weight;
@@ -52,6 +60,9 @@ pub struct DeviceInfo {
     pub is_gpu: bool,
     /// Formats in which it can hold weights: of `f32`, `bf16`, `f16`, `q8`, `q4` and `nf4`.
     pub formats: Vec<&'static str>,
+    /// Bytes of memory that a GPU says it has; on Macs, what it may take of the machine's. Nothing where
+    /// it does not say, as through `wgpu` alone.
+    pub memory_bytes: Option<u64>,
 }
 
 /// All devices that this build can use here, in the order in which [`DeviceChoice::Auto`] prefers
@@ -64,6 +75,7 @@ pub fn devices() -> Vec<DeviceInfo> {
         name: "CPU".into(),
         is_gpu: false,
         formats: weight_formats(&Device::flex()),
+        memory_bytes: None,
     });
     // The CPU itself before the CPU that passes for a GPU.
     found.sort_by_key(|device| match device.choice {
@@ -117,6 +129,50 @@ pub(crate) fn check_formats(
             held.join(", ")
         ))),
     }
+}
+
+/// Checks that weights of so many bytes are not more than a device says that it has memory.
+///
+/// # Errors
+///
+/// [`Error::Device`] with both numbers.
+pub(crate) fn check_memory(
+    device: &Device,
+    choice: DeviceChoice,
+    weight_bytes: u64,
+) -> Result<(), Error> {
+    match memory_bytes(device) {
+        Some(memory) => fits(choice, weight_bytes, memory),
+        None => Ok(()),
+    }
+}
+
+fn fits(choice: DeviceChoice, weight_bytes: u64, memory: u64) -> Result<(), Error> {
+    if weight_bytes <= memory {
+        return Ok(());
+    }
+    let gb = |bytes: u64| bytes as f64 / 1e9;
+    Err(choice.error(format!(
+        "the weights take {:.1} GB, and its memory is {:.1} GB; quantised to `q8` or `q4` they take less",
+        gb(weight_bytes),
+        gb(memory),
+    )))
+}
+
+/// Bytes of memory that a GPU says it has. Opens it.
+fn memory_bytes(device: &Device) -> Option<u64> {
+    #[cfg(any(
+        feature = "cuda",
+        feature = "metal",
+        feature = "rocm",
+        feature = "vulkan",
+        feature = "wgpu"
+    ))]
+    if let DispatchDevice::Cube(device) = device.clone().without_autodiff().as_dispatch() {
+        return device.client().properties().memory.max_memory();
+    }
+    let _ = device;
+    None
 }
 
 /// A device for a model of which only the shapes are looked at: the CPU where it is built in, since a
@@ -264,7 +320,9 @@ impl GpuApi {
     fn devices(self) -> Vec<Device> {
         match self {
             #[cfg(feature = "cuda")]
-            Self::Cuda => Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec(),
+            Self::Cuda if has_cuda_toolkit() => {
+                Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec()
+            }
             #[cfg(feature = "rocm")]
             Self::Rocm => Device::enumerate(burn::tensor::DeviceType::Rocm).into_vec(),
             #[cfg(feature = "metal")]
@@ -291,6 +349,7 @@ impl GpuApi {
                 name: self.name().into(),
                 is_gpu: false,
                 formats: weight_formats(device),
+                memory_bytes: memory_bytes(device),
             };
             #[cfg(any(
                 feature = "cuda",
@@ -306,6 +365,21 @@ impl GpuApi {
             info
         });
         infos.collect()
+    }
+}
+
+/// Whether what CUDA's kernels are compiled with is where burn's backend looks for it, which panics
+/// where it finds nothing.
+#[cfg(feature = "cuda")]
+fn has_cuda_toolkit() -> bool {
+    let exists = |path: &str| std::path::Path::new(path).exists();
+    match std::env::var("CUDA_PATH") {
+        Ok(path) => exists(&format!("{path}/include")),
+        Err(_) if cfg!(target_os = "linux") => {
+            let usual = ["/usr/local/cuda", "/opt/cuda", "/usr/bin/nvcc"];
+            usual.into_iter().any(exists)
+        }
+        Err(_) => true,
     }
 }
 
@@ -384,6 +458,17 @@ mod tests {
             };
             assert!(error.contains(expected), "{error}");
             assert!(error.contains(api.name()), "{error}");
+        }
+    }
+
+    #[test]
+    fn weights_that_are_larger_than_the_memory_are_an_error() {
+        let gpu = DeviceChoice::Gpu(GpuApi::Cuda, 0);
+        assert!(fits(gpu, 6_920_000_000, 8_000_000_000).is_ok());
+        let error = fits(gpu, 19_590_000_000, 12_000_000_000).unwrap_err();
+        let error = error.to_string();
+        for part in ["`cuda`", "19.6 GB", "12.0 GB", "`q4`"] {
+            assert!(error.contains(part), "{error}");
         }
     }
 

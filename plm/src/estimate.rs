@@ -81,7 +81,7 @@ impl Config {
 }
 
 /// Bytes that the weights take in memory.
-fn weight_bytes(config: &Config, options: &LoadOptions) -> u64 {
+pub(crate) fn weight_bytes(config: &Config, options: &LoadOptions) -> u64 {
     let parameters = u128::from(config.num_parameters());
     let in_layers = match options.quantize {
         Some(Quantization::Q4 | Quantization::Nf4) => layer_products(config),

@@ -13,7 +13,8 @@ use crate::checkpoint::{
     CheckpointFiles, Load, Weights, load_model, model_bytes, read_config, rounded_formats,
     settle_tying,
 };
-use crate::device::check_formats;
+use crate::device::{check_formats, check_memory};
+use crate::estimate::weight_bytes;
 use crate::feature_cache::FeatureCache;
 use crate::prefix_cache::{PrefixCache, Sequence};
 use crate::{
@@ -380,6 +381,11 @@ fn read_model(
     wanted.extend(dtype.map(|dtype| dtype.name()));
     wanted.extend(options.quantize.map(Quantization::name));
     check_formats(device, choice, wanted)?;
+    let weight_bytes = match (dtype, options.quantize) {
+        (None, None) => weights.num_bytes(),
+        _ => weight_bytes(config, options),
+    };
+    check_memory(device, choice, weight_bytes)?;
     let load = Load {
         dtype,
         quantize: options.quantize,

@@ -13,6 +13,8 @@ struct DeviceReport {
     name: String,
     gpu: bool,
     formats: Vec<&'static str>,
+    /// Of a GPU that says what it has.
+    memory_bytes: Option<u64>,
     /// Whether `--device auto` takes it.
     auto: bool,
 }
@@ -23,8 +25,11 @@ pub(crate) fn run(args: DevicesArgs) -> Result<(), Error> {
         return output::json(&reports);
     }
     for report in reports {
+        let memory = report.memory_bytes.map_or_else(String::new, |bytes| {
+            format!("{:.1} GB; ", bytes as f64 / 1e9)
+        });
         output::line(&format!(
-            "{:<10} {} ({}){}",
+            "{:<10} {} ({memory}{}){}",
             report.device,
             report.name,
             report.formats.join(", "),
@@ -43,6 +48,7 @@ fn reports(devices: Vec<DeviceInfo>) -> Vec<DeviceReport> {
             name: info.name,
             gpu: info.is_gpu,
             formats: info.formats,
+            memory_bytes: info.memory_bytes,
             auto: i == 0,
         });
     reports.collect()
