@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use memmap2::Mmap;
-#[cfg(target_os = "linux")]
-use rayon::prelude::*;
 
 use super::original::{self, Original};
 use crate::Error;
@@ -206,27 +204,10 @@ impl Source {
 /// Bytes that the system maps at once when one of them is touched.
 const TOUCHED_BYTES: usize = 64 << 10;
 
-/// Bytes that a thread has the system map in one call.
-#[cfg(target_os = "linux")]
-const POPULATED_BYTES: usize = 4 << 20;
-
 impl Mapping {
-    /// Has the system read `bytes`, which stand at `start`, where they are not in memory yet.
+    /// Has the system read `bytes`, which stand at `start`, where they are not in memory yet, and map
+    /// them.
     fn read(&self, start: usize, bytes: &[u8]) {
-        // Newer systems do it all in one call.
-        #[cfg(target_os = "linux")]
-        {
-            let parts = (0..bytes.len().div_ceil(POPULATED_BYTES)).into_par_iter();
-            let done = parts.try_for_each(|part| {
-                let at = part * POPULATED_BYTES;
-                let count = POPULATED_BYTES.min(bytes.len() - at);
-                let advice = memmap2::Advice::PopulateRead;
-                self.map.advise_range(advice, start + at, count)
-            });
-            if done.is_ok() {
-                return;
-            }
-        }
         // Only a hint, to read more at a time.
         #[cfg(unix)]
         let _ = self
