@@ -2,7 +2,8 @@
 //!
 //! The queries that share a key-value head are rows; a vector holds one feature, or one score, of
 //! several rows. So the greatest score and the sum of a row are found without looking across a
-//! vector, and both products of a block of keys are the same tiles as in a matrix product.
+//! vector, and both products of a block of keys are the same tiles as in a matrix product. A single
+//! position has too few rows for that, and kernels of its own ([`one`]).
 
 mod one;
 

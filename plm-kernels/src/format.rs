@@ -162,7 +162,7 @@ impl<T: Float> Format for Dense<T> {
         const UNROLL: usize = 8;
         let mut sums = [[L::splat(0.0); UNROLL]; R];
         let unroll = UNROLL / R;
-        // Whole lines of weights, for each to be fetched once.
+        // Whole lines of weights, each of which is fetched once where it is read once.
         let step = unroll.max(LINE / (L::N * size_of::<T>()));
         let columns = weights.end - weights.start;
         let ahead = weights.ahead;

@@ -1,13 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-#[cfg(any(
-    feature = "cuda",
-    feature = "metal",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "wgpu"
-))]
+#[cfg(feature = "gpu")]
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device};
 use plm_kernels::BLOCK;
@@ -60,8 +54,8 @@ pub struct DeviceInfo {
     pub is_gpu: bool,
     /// Formats in which it can hold weights: of `f32`, `bf16`, `f16`, `q8`, `q4` and `nf4`.
     pub formats: Vec<&'static str>,
-    /// Bytes of memory that a GPU says it has; on Macs, what it may take of the machine's. Nothing where
-    /// it does not say, as through `wgpu` alone.
+    /// Bytes of memory that a GPU says it has, or may take of the machine's. Nothing where it does not
+    /// say, as through `wgpu` alone, and of the CPU.
     pub memory_bytes: Option<u64>,
 }
 
@@ -131,7 +125,8 @@ pub(crate) fn check_formats(
     }
 }
 
-/// Checks that weights of so many bytes are not more than a device says that it has memory.
+/// Checks that weights of so many bytes are not more than the memory of a card, as far as it is known:
+/// what Vulkan and Metal say is what they advise, and may be exceeded.
 ///
 /// # Errors
 ///
@@ -141,37 +136,42 @@ pub(crate) fn check_memory(
     choice: DeviceChoice,
     weight_bytes: u64,
 ) -> Result<(), Error> {
-    match memory_bytes(device) {
-        Some(memory) => fits(choice, weight_bytes, memory),
-        None => Ok(()),
+    match (choice, memory_bytes(device)) {
+        (DeviceChoice::Gpu(GpuApi::Cuda | GpuApi::Rocm, _), Some(memory)) => {
+            check_fits(choice, weight_bytes, memory)
+        }
+        _ => Ok(()),
     }
 }
 
-fn fits(choice: DeviceChoice, weight_bytes: u64, memory: u64) -> Result<(), Error> {
+fn check_fits(choice: DeviceChoice, weight_bytes: u64, memory: u64) -> Result<(), Error> {
     if weight_bytes <= memory {
         return Ok(());
     }
     let gb = |bytes: u64| bytes as f64 / 1e9;
     Err(choice.error(format!(
-        "the weights take {:.1} GB, and its memory is {:.1} GB; quantised to `q8` or `q4` they take less",
+        "the weights take {:.1} GB, and its memory is {:.1} GB; in `q4` they take least, and device `flex`, \
+         the CPU, may have more",
         gb(weight_bytes),
         gb(memory),
     )))
 }
 
 /// Bytes of memory that a GPU says it has. Opens it.
+#[cfg(feature = "gpu")]
 fn memory_bytes(device: &Device) -> Option<u64> {
-    #[cfg(any(
-        feature = "cuda",
-        feature = "metal",
-        feature = "rocm",
-        feature = "vulkan",
-        feature = "wgpu"
-    ))]
-    if let DispatchDevice::Cube(device) = device.clone().without_autodiff().as_dispatch() {
-        return device.client().properties().memory.max_memory();
+    match device.clone().without_autodiff().as_dispatch() {
+        DispatchDevice::Cube(device) => device.client().properties().memory.max_memory(),
+        #[allow(
+            unreachable_patterns,
+            reason = "nothing is left where no other backend is built in"
+        )]
+        _ => None,
     }
-    let _ = device;
+}
+
+#[cfg(not(feature = "gpu"))]
+fn memory_bytes(_: &Device) -> Option<u64> {
     None
 }
 
@@ -305,7 +305,7 @@ impl GpuApi {
         match self {
             Self::Cuda => {
                 "NVIDIA's driver must be installed (`nvidia-smi` shows its devices), and the CUDA \
-                 toolkit, which compiles kernels (`CUDA_PATH` names its folder)"
+                 toolkit, with whose libdevice kernels are linked (`CUDA_PATH` names its folder)"
             }
             Self::Rocm => "AMD's ROCm must be installed (`rocminfo` shows its devices)",
             Self::Metal => "it is part of macOS alone",
@@ -351,13 +351,7 @@ impl GpuApi {
                 formats: weight_formats(device),
                 memory_bytes: memory_bytes(device),
             };
-            #[cfg(any(
-                feature = "cuda",
-                feature = "metal",
-                feature = "rocm",
-                feature = "vulkan",
-                feature = "wgpu"
-            ))]
+            #[cfg(feature = "gpu")]
             if let Some(identity) = device.identity() {
                 info.name = identity.name;
                 info.is_gpu = identity.physical.is_some();
@@ -368,18 +362,20 @@ impl GpuApi {
     }
 }
 
-/// Whether what CUDA's kernels are compiled with is where burn's backend looks for it, which panics
-/// where it finds nothing.
+/// Whether the library of the CUDA toolkit that kernels are linked with is where burn's backend looks
+/// for it.
 #[cfg(feature = "cuda")]
 fn has_cuda_toolkit() -> bool {
-    let exists = |path: &str| std::path::Path::new(path).exists();
+    let has_library = |root: &str| {
+        let library = "nvvm/libdevice/libdevice.10.bc";
+        std::path::Path::new(root).join(library).is_file()
+    };
     match std::env::var("CUDA_PATH") {
-        Ok(path) => exists(&format!("{path}/include")),
-        Err(_) if cfg!(target_os = "linux") => {
-            let usual = ["/usr/local/cuda", "/opt/cuda", "/usr/bin/nvcc"];
-            usual.into_iter().any(exists)
+        Ok(root) => has_library(&root),
+        Err(_) => {
+            let usual = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda", "/usr"];
+            usual.into_iter().any(has_library)
         }
-        Err(_) => true,
     }
 }
 
@@ -464,8 +460,8 @@ mod tests {
     #[test]
     fn weights_that_are_larger_than_the_memory_are_an_error() {
         let gpu = DeviceChoice::Gpu(GpuApi::Cuda, 0);
-        assert!(fits(gpu, 6_920_000_000, 8_000_000_000).is_ok());
-        let error = fits(gpu, 19_590_000_000, 12_000_000_000).unwrap_err();
+        assert!(check_fits(gpu, 6_920_000_000, 8_000_000_000).is_ok());
+        let error = check_fits(gpu, 19_590_000_000, 12_000_000_000).unwrap_err();
         let error = error.to_string();
         for part in ["`cuda`", "19.6 GB", "12.0 GB", "`q4`"] {
             assert!(error.contains(part), "{error}");

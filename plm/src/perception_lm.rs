@@ -377,14 +377,17 @@ fn read_model(
     let mut weights = Weights::from_files(files)?;
     settle_tying(&mut config.text, &mut weights)?;
     let dtype = options.precision.dtype();
-    let mut wanted = rounded_formats(&weights);
+    let stored = rounded_formats(&weights);
+    // What is stored rounded stays so.
+    let as_stored = dtype.is_none() && options.quantize.is_none() || !stored.is_empty();
+    let weight_bytes = match as_stored {
+        true => weights.num_bytes(),
+        false => weight_bytes(config, options),
+    };
+    let mut wanted = stored;
     wanted.extend(dtype.map(|dtype| dtype.name()));
     wanted.extend(options.quantize.map(Quantization::name));
     check_formats(device, choice, wanted)?;
-    let weight_bytes = match (dtype, options.quantize) {
-        (None, None) => weights.num_bytes(),
-        _ => weight_bytes(config, options),
-    };
     check_memory(device, choice, weight_bytes)?;
     let load = Load {
         dtype,

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::{Attention, HIDDEN, KEYS};
 use crate::activation::exp_lanes;
+use crate::format::LINE_WORDS;
 use crate::lanes::{Lanes, Level, Task, prefetch, run};
 use crate::scratch::{Aligned, with_scratch};
 use crate::threads::{Shared, for_each};
@@ -19,12 +20,10 @@ const PART: usize = 512;
 /// Queries that go through the keys together.
 const MOST_ROWS: usize = 4;
 
-/// Numbers in a cache line.
-const LINE: usize = 16;
-
 /// Whether the kernels here do this work.
 pub(super) fn fits(level: Level, work: &Attention<'_>) -> bool {
-    work.seq == 1 && work.head_dim.is_multiple_of(2 * level.lanes())
+    let is_whole = work.head_dim.is_multiple_of(2 * level.lanes());
+    work.seq == 1 && work.head_dim > 0 && is_whole
 }
 
 /// As [`attention`](super::attention), of work that [`fits`].
@@ -45,13 +44,14 @@ pub(super) fn attend(level: Level, work: Attention<'_>) {
         let (head, part) = (i / parts, i % parts);
         let (sequence, kv_head) = (head / work.kv_heads, head % work.kv_heads);
         let start = work.padding.get(sequence).copied().unwrap_or(0);
+        let first = start + part * PART;
         let row = (head * group * parts + part) * size;
         with_scratch(MOST_ROWS * KEYS, |scores| {
             let part = Part {
                 work: &work,
                 sequence,
                 kv_head,
-                keys: start.max(part * PART)..work.len.min((part + 1) * PART),
+                keys: first..work.len.min(first + PART),
                 scores,
                 // SAFETY: a part of a head has its own place in the room.
                 to: unsafe { to.get().add(row) },
@@ -94,6 +94,7 @@ impl Task for Part<'_> {
         while row < rows {
             row += match rows - row {
                 MOST_ROWS.. => self.attend::<L, MOST_ROWS>(row, scores),
+                3.. => self.attend::<L, 3>(row, scores),
                 2.. => self.attend::<L, 2>(row, scores),
                 _ => self.attend::<L, 1>(row, scores),
             };
@@ -131,7 +132,7 @@ impl Part<'_> {
             let count = KEYS.min(self.keys.end - first);
             let (keys, values) = (keys.add(first * dim), values.add(first * dim));
             for j in 0..count {
-                for d in (0..dim).step_by(LINE) {
+                for d in (0..dim).step_by(LINE_WORDS) {
                     prefetch(values.add(j * dim + d));
                 }
                 let mut dots = [L::splat(0.0); R];
@@ -196,20 +197,24 @@ unsafe fn shares<L: Lanes>(
     greatest: f32,
     sum: &mut L::V,
 ) -> (f32, L::V) {
+    // Less than all that are there, and than the least of `greatest`.
     for j in count..count.next_multiple_of(L::N) {
-        *scores.add(j) = HIDDEN;
+        *scores.add(j) = f32::MIN;
     }
     let scale = L::splat(1.0 / (dim as f32).sqrt());
     let mut most = L::splat(greatest);
+    let mut odd = L::splat(0.0);
     for j in (0..count).step_by(L::N) {
         let scaled = L::mul(L::load(scores.add(j)), scale);
         most = L::max(most, scaled);
+        // What is infinite or not a number makes the sum none.
+        odd = L::fma(scaled, L::splat(0.0), odd);
         L::store(scores.add(j), scaled);
     }
     let next = L::largest(most);
     let most = L::splat(next);
     let rescale = exp_lanes::<L>(L::sub(L::splat(greatest), most));
-    *sum = L::mul(*sum, rescale);
+    *sum = L::fma(*sum, rescale, odd);
     for j in (0..count).step_by(L::N) {
         let share = exp_lanes::<L>(L::sub(L::load(scores.add(j)), most));
         *sum = L::add(*sum, share);
@@ -249,7 +254,7 @@ impl Task for Whole<'_> {
                 }
             }
             // A head that saw nothing has no sum; it gives zeros.
-            let share = L::div(L::splat(1.0), L::max(sum, L::splat(f32::MIN_POSITIVE)));
+            let share = L::div(L::splat(1.0), L::add(sum, L::splat(f32::MIN_POSITIVE)));
             for d in (0..dim).step_by(L::N) {
                 let out = out.as_mut_ptr().add(d);
                 L::store(out, L::mul(share, L::load(out)));

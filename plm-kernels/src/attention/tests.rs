@@ -53,7 +53,7 @@ proptest! {
         batch in 1usize..3, seq in prop_oneof![Just(1), 2usize..50],
         past in prop_oneof![0usize..120, 500usize..1100], kv_heads in 1usize..3,
         group in 1usize..8, half_dim in prop_oneof![1usize..20, Just(16), Just(32)],
-        causal in any::<bool>(), spare in 0usize..9, padded in 0usize..4,
+        causal in any::<bool>(), spare in 0usize..9, padded in prop_oneof![0usize..4, Just(600)],
     ) {
         let (heads, head_dim, len) = (kv_heads * group, 2 * half_dim, past + seq);
         let (capacity, q_stride) = (len + spare, heads * head_dim + spare);
@@ -105,26 +105,53 @@ fn rows_that_see_nothing_give_numbers() {
     assert_eq!(out[8..], kv[8..]);
 }
 
-#[test]
-fn huge_scores_do_not_overflow() {
-    let q = vec![1e4; 4];
-    let kv: Vec<f32> = (0..8).map(|i| 1e3 * i as f32).collect();
-    let mut out = vec![0.0; 4];
+/// One query of one head to keys that are values too.
+fn one_query(q: &[f32], kv: &[f32], padding: &[usize]) -> Vec<f32> {
+    let (head_dim, len) = (q.len(), kv.len() / q.len());
+    let mut out = vec![f32::NAN; head_dim];
     attention(Attention {
-        q: &q,
-        q_stride: 4,
-        keys: &kv,
-        values: &kv,
+        q,
+        q_stride: head_dim,
+        keys: kv,
+        values: kv,
         batch: 1,
         seq: 1,
         heads: 1,
         kv_heads: 1,
-        head_dim: 4,
-        len: 2,
-        capacity: 2,
+        head_dim,
+        len,
+        capacity: len,
         causal: false,
-        padding: &[],
+        padding,
         out: &mut out,
     });
-    assert_eq!(out, kv[4..]);
+    out
+}
+
+#[test]
+fn a_position_that_sees_nothing_gives_zeros() {
+    for head_dim in [4, 32] {
+        let (q, kv) = (numbers(head_dim, 1), numbers(3 * head_dim, 2));
+        let found = one_query(&q, &kv, &[3]);
+        assert!(found.iter().all(|&x| x == 0.0), "{found:?}");
+    }
+}
+
+#[test]
+fn huge_scores_do_not_overflow() {
+    for head_dim in [4, 32] {
+        let kv: Vec<f32> = (0..2 * head_dim).map(|i| 1e3 * i as f32).collect();
+        let found = one_query(&vec![1e4; head_dim], &kv, &[]);
+        assert_eq!(found, kv[head_dim..]);
+    }
+}
+
+#[test]
+fn scores_that_are_no_numbers_are_not_lost() {
+    let (mut q, kv) = (numbers(32, 1), numbers(700 * 32, 2));
+    for odd in [f32::NAN, f32::INFINITY] {
+        q[5] = odd;
+        let found = one_query(&q, &kv, &[]);
+        assert!(found.iter().all(|x| x.is_nan()), "{found:?}");
+    }
 }

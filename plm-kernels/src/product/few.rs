@@ -21,7 +21,7 @@ const MOST_ROWS: usize = 4;
 
 /// Inputs of which [`MOST_ROWS`] rows of f32 stay in the first-level cache, beside weights that pass
 /// through it.
-const NEAR: usize = 1024;
+const NEAR_INPUTS: usize = 1024;
 
 /// Some outputs of one product.
 struct Piece<'a> {
@@ -42,7 +42,7 @@ pub(super) fn products(
 ) {
     let outputs: Vec<Shared<f32>> = list.iter_mut().map(|p| Shared(p.y.as_mut_ptr())).collect();
     let in_words = in_words && list.iter().any(|product| product.matrix.is_codes());
-    let activations = Activations::new(level, in_words, x, rows, list, packed);
+    let activations = Activations::new(level, in_words, x, rows, packed);
     let mut pieces = Vec::new();
     for (index, product) in list.iter().enumerate() {
         let (count, bytes) = (product.matrix.rows(), product.matrix.num_bytes());
@@ -110,18 +110,10 @@ struct Activations {
 unsafe impl Sync for Activations {}
 
 impl Activations {
-    fn new(
-        level: Level,
-        in_words: bool,
-        x: &[f32],
-        rows: usize,
-        list: &[Product<'_>],
-        packed: &mut Aligned,
-    ) -> Self {
+    fn new(level: Level, in_words: bool, x: &[f32], rows: usize, packed: &mut Aligned) -> Self {
         let columns = x.len() / rows;
         // Quantised rows end at a whole block, and so must the activations.
-        let padded = list.iter().map(|p| p.matrix.padded_columns()).max();
-        let padded = padded.unwrap_or(columns).next_multiple_of(BLOCK);
+        let padded = columns.next_multiple_of(BLOCK);
         let blocks = if in_words { padded / BLOCK } else { 0 };
         let (num_words, ld_scales) = (blocks * PAIRS, blocks.next_multiple_of(LINE_WORDS));
         let room = packed.room(rows * (padded + num_words + ld_scales));
@@ -191,7 +183,7 @@ impl Task for Round {
 
 /// Weights and activations that are multiplied in one way.
 trait Way {
-    /// Inputs of a pass where several passes read the same weights.
+    /// Inputs of a pass, of [`MOST_ROWS`] rows or more.
     const STRETCH: usize;
 
     /// Bytes from one row of weights to the next.
@@ -210,7 +202,7 @@ struct InFloats<F> {
 }
 
 impl<F: Format> Way for InFloats<F> {
-    const STRETCH: usize = NEAR;
+    const STRETCH: usize = NEAR_INPUTS;
 
     fn row_bytes(&self, columns: usize) -> usize {
         self.format.row_bytes(columns)
