@@ -82,9 +82,7 @@ impl Ahead {
     fn fetch<T>(self, first: *const T, at: *const T, bytes: usize) {
         let done = (at as usize - first as usize) >> self.shift;
         let from = first.wrapping_byte_add(self.bytes + done);
-        for line in (0..bytes >> self.shift).step_by(LINE) {
-            lanes::prefetch(from.wrapping_byte_add(line));
-        }
+        prefetch(from.cast::<u8>(), bytes >> self.shift);
     }
 }
 

@@ -3,12 +3,10 @@
 mod few;
 mod many;
 
-use std::cell::Cell;
-
 use crate::format::{Blocks, Bytes, Dense, Format, Nibbles, NormalFloats};
 use crate::lanes::{Lanes, Level, Task, run};
 use crate::matrix::{BLOCK, Matrix, Weights};
-use crate::scratch::Aligned;
+use crate::scratch::{Aligned, with_shared_scratch};
 
 /// Up to so many rows of activations, the weights are read once for all of them and multiplied as
 /// they come; from there on they are widened into panels that stay in the cache.
@@ -138,18 +136,13 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
     if rows == 0 {
         return;
     }
-    thread_local! {
-        static PACKED: Cell<Aligned> = Cell::default();
-    }
-    // Taken rather than borrowed: while this thread waits for the others, it may begin another
-    // product.
-    let mut packed = PACKED.take();
-    if rows <= FEW_ROWS {
-        few::products(level, level.has_words(), x, rows, list, &mut packed);
-    } else {
-        many_rows(level, x, rows, list, &mut packed);
-    }
-    PACKED.set(packed);
+    with_shared_scratch(|packed| {
+        if rows <= FEW_ROWS {
+            few::products(level, level.has_words(), x, rows, list, packed);
+        } else {
+            many_rows(level, x, rows, list, packed);
+        }
+    });
 }
 
 fn many_rows(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>], packed: &mut Aligned) {

@@ -1,6 +1,6 @@
 //! Working memory that a thread keeps, so that kernels do not allocate.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// A cache line of f32; vectors that straddle two lines load at half the speed.
 #[derive(Clone, Copy)]
@@ -32,4 +32,16 @@ pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R 
     // A kernel does not wait for other work while it holds its scratch, so that none begins on
     // this thread meanwhile.
     SCRATCH.with_borrow_mut(|scratch| f(scratch.room(len)))
+}
+
+/// Lends memory of this thread to work that waits for other threads.
+pub(crate) fn with_shared_scratch<R>(f: impl FnOnce(&mut Aligned) -> R) -> R {
+    thread_local! {
+        static SHARED: Cell<Aligned> = Cell::default();
+    }
+    // Taken rather than borrowed: while this thread waits, it may begin other such work.
+    let mut shared = SHARED.take();
+    let result = f(&mut shared);
+    SHARED.set(shared);
+    result
 }

@@ -4,14 +4,13 @@
 //! are read row by row, as they stand there, and in parts, which the threads share however few the
 //! heads are; softmax is made whole from the parts at the end.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use super::{Attention, HIDDEN, KEYS};
 use crate::activation::exp_lanes;
 use crate::format::LINE_WORDS;
 use crate::lanes::{Lanes, Level, Task, prefetch, run};
-use crate::scratch::{Aligned, with_scratch};
+use crate::scratch::{with_scratch, with_shared_scratch};
 use crate::threads::{Shared, for_each};
 
 /// Keys of a part. It does not depend on the number of threads, and neither do the results.
@@ -30,44 +29,40 @@ pub(super) fn fits(level: Level, work: &Attention<'_>) -> bool {
 pub(super) fn attend(level: Level, work: Attention<'_>) {
     let group = work.heads / work.kv_heads;
     let parts = work.len.div_ceil(PART).max(1);
-    thread_local! {
-        static PARTIAL: Cell<Aligned> = Cell::default();
-    }
-    // Taken rather than borrowed: while this thread waits for the others, it may begin other work.
-    let mut partial = PARTIAL.take();
-    // For each part and head: sums of values, the greatest score and the sum of shares.
-    let size = work.head_dim + 2;
-    let heads = work.batch * work.heads;
-    let room = partial.room(heads * parts * size);
-    let to = Shared(room.as_mut_ptr());
-    for_each(work.batch * work.kv_heads * parts, |i| {
-        let (head, part) = (i / parts, i % parts);
-        let (sequence, kv_head) = (head / work.kv_heads, head % work.kv_heads);
-        let start = work.padding.get(sequence).copied().unwrap_or(0);
-        let first = start + part * PART;
-        let row = (head * group * parts + part) * size;
-        with_scratch(MOST_ROWS * KEYS, |scores| {
-            let part = Part {
-                work: &work,
-                sequence,
-                kv_head,
-                keys: first..work.len.min(first + PART),
-                scores,
-                // SAFETY: a part of a head has its own place in the room.
-                to: unsafe { to.get().add(row) },
-                step: parts * size,
-            };
-            run(level, part);
+    with_shared_scratch(|partial| {
+        // For each part and head: sums of values, the greatest score and the sum of shares.
+        let size = work.head_dim + 2;
+        let heads = work.batch * work.heads;
+        let room = partial.room(heads * parts * size);
+        let to = Shared(room.as_mut_ptr());
+        for_each(work.batch * work.kv_heads * parts, |i| {
+            let (head, part) = (i / parts, i % parts);
+            let (sequence, kv_head) = (head / work.kv_heads, head % work.kv_heads);
+            let start = work.padding.get(sequence).copied().unwrap_or(0);
+            let first = start + part * PART;
+            let row = (head * group * parts + part) * size;
+            with_scratch(MOST_ROWS * KEYS, |scores| {
+                let part = Part {
+                    work: &work,
+                    sequence,
+                    kv_head,
+                    keys: first..work.len.min(first + PART),
+                    scores,
+                    // SAFETY: a part of a head has its own place in the room.
+                    to: unsafe { to.get().add(row) },
+                    step: parts * size,
+                };
+                run(level, part);
+            });
         });
+        let whole = Whole {
+            partial: room,
+            parts,
+            head_dim: work.head_dim,
+            out: work.out,
+        };
+        run(level, whole);
     });
-    let whole = Whole {
-        partial: room,
-        parts,
-        head_dim: work.head_dim,
-        out: work.out,
-    };
-    run(level, whole);
-    PARTIAL.set(partial);
 }
 
 /// Some keys of one key-value head, and all queries of it.
