@@ -13,7 +13,7 @@ use crate::matrix::BLOCK;
 use crate::rounding::{round_block, store_block};
 
 pub(crate) use nf4::NormalFloats;
-pub(crate) use words::Words;
+pub(crate) use words::{Words, round_step};
 
 /// Rows of weights in one format.
 pub(crate) trait Format: Copy {
@@ -252,9 +252,10 @@ pub(crate) trait Codes: Copy {
     /// The codes of a block, `L::N` at a time in the order of the weights, of which there are
     /// `BLOCK / L::N`.
     unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]);
-    /// The codes of a block as 16-bit integers in the order of the weights, `2 · L::N` in each of the
-    /// first vectors.
-    unsafe fn widen<L: Lanes>(block: *const u8, out: &mut [L::I; 4]);
+    /// Whether [`spread`](Self::spread) gives integers that are 8 more than what they stand for.
+    const IS_OFFSET: bool;
+    /// The codes of `L::N / 4` blocks as 16-bit integers, spread as [`lanes::spread`] says.
+    unsafe fn spread<L: Lanes>(blocks: *const u8) -> [L::I; 4];
 }
 
 /// Eight bits a weight.
@@ -263,6 +264,7 @@ pub(crate) struct Bytes;
 
 impl Codes for Bytes {
     const BYTES: usize = BLOCK;
+    const IS_OFFSET: bool = false;
     #[inline(always)]
     unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]) {
         for i in 0..BLOCK / L::N {
@@ -270,10 +272,8 @@ impl Codes for Bytes {
         }
     }
     #[inline(always)]
-    unsafe fn widen<L: Lanes>(block: *const u8, out: &mut [L::I; 4]) {
-        for i in 0..BLOCK / 2 / L::N {
-            out[i] = L::widen_bytes(block.add(i * 2 * L::N).cast());
-        }
+    unsafe fn spread<L: Lanes>(blocks: *const u8) -> [L::I; 4] {
+        L::spread_bytes(blocks.cast())
     }
 }
 
@@ -283,6 +283,7 @@ pub(crate) struct Nibbles;
 
 impl Codes for Nibbles {
     const BYTES: usize = BLOCK / 2;
+    const IS_OFFSET: bool = true;
     #[inline(always)]
     unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]) {
         let half = BLOCK / 2 / L::N;
@@ -293,8 +294,8 @@ impl Codes for Nibbles {
         }
     }
     #[inline(always)]
-    unsafe fn widen<L: Lanes>(block: *const u8, out: &mut [L::I; 4]) {
-        L::widen_nibbles(block, out);
+    unsafe fn spread<L: Lanes>(blocks: *const u8) -> [L::I; 4] {
+        L::spread_nibbles(blocks)
     }
 }
 

@@ -13,6 +13,8 @@ mod portable;
 
 use std::sync::OnceLock;
 
+use crate::matrix::BLOCK;
+
 /// A vector of f32 and what kernels do with it.
 ///
 /// # Safety
@@ -63,27 +65,38 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_nibbles(p: *const u8) -> (Self::V, Self::V);
     /// Numbers of a table by the halves of `N / 2` bytes, the high half of each first.
     unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> Self::V;
-    /// Widens `2 N` signed bytes to pairs, in their order.
-    unsafe fn widen_bytes(p: *const i8) -> Self::I {
-        let mut pairs = [[0i16; 2]; 16];
-        for i in 0..2 * Self::N {
-            pairs[i / 2][i % 2] = i16::from(*p.add(i));
-        }
-        Self::load_pairs(pairs.as_ptr().cast())
+    /// Widens `N / 4` blocks of signed bytes to 16-bit integers, spread as [`spread`] says.
+    unsafe fn spread_bytes(p: *const i8) -> [Self::I; 4] {
+        spread_with::<Self>(|block, i| i16::from(*p.add(block * BLOCK + i)))
     }
-    /// Widens the low halves of sixteen bytes, and then the high halves, less 8 each, to pairs, in
-    /// their order: `16 / N` vectors.
-    unsafe fn widen_nibbles(p: *const u8, out: &mut [Self::I; 4]) {
-        let bytes = p.cast::<[u8; 16]>().read_unaligned();
-        let halves = bytes.map(|byte| byte & 15).into_iter();
-        let halves = halves.chain(bytes.map(|byte| byte >> 4));
-        let mut pairs = [[0i16; 2]; 16];
-        for (i, half) in halves.enumerate() {
-            pairs[i / 2][i % 2] = i16::from(half) - 8;
+    /// Widens `N / 4` blocks of 4-bit numbers to 16-bit integers, spread as [`spread`] says. The low
+    /// halves of a block's sixteen bytes are its first half.
+    unsafe fn spread_nibbles(p: *const u8) -> [Self::I; 4] {
+        spread_with::<Self>(|block, i| {
+            let byte = *p.add(block * BLOCK / 2 + i % 16);
+            i16::from(if i < 16 { byte & 15 } else { byte >> 4 })
+        })
+    }
+    /// The sums of four words: word `4 l + v` is the sum of words `4 l` to `4 l + 3` of vector `v`.
+    unsafe fn sum_quads(vectors: [Self::I; 4]) -> Self::I {
+        let (mut sums, mut words) = ([0i32; 16], [0i32; 16]);
+        for (v, vector) in vectors.into_iter().enumerate() {
+            Self::store_pairs(words.as_mut_ptr(), vector);
+            for (l, quad) in words[..Self::N].chunks_exact(4).enumerate() {
+                sums[4 * l + v] = quad.iter().fold(0, |a, &b| a.wrapping_add(b));
+            }
         }
-        for v in 0..16 / Self::N {
-            out[v] = Self::load_pairs(pairs.as_ptr().add(v * Self::N).cast());
+        Self::load_pairs(sums.as_ptr())
+    }
+    /// Brings numbers of `N` blocks into the order of their sums by [`sum_quads`](Self::sum_quads),
+    /// where vector `v` is of blocks `v · N / 4` to `(v + 1) · N / 4 - 1`.
+    unsafe fn by_quads(v: Self::V) -> Self::V {
+        let (mut from, mut to) = ([0.0f32; 16], [0.0f32; 16]);
+        Self::store(from.as_mut_ptr(), v);
+        for (block, &number) in from[..Self::N].iter().enumerate() {
+            to[quad_of(block, Self::N)] = number;
         }
+        Self::load(to.as_ptr())
     }
     unsafe fn splat_pair(x: i32) -> Self::I;
     unsafe fn load_pairs(p: *const i32) -> Self::I;
@@ -92,8 +105,35 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn to_pairs(low: Self::V, high: Self::V) -> Self::I;
     /// `a.low · b.low + a.high · b.high + c`, the pairs of `a` and `b` and the 32 bits of `c`.
     unsafe fn dot(a: Self::I, b: Self::I, c: Self::I) -> Self::I;
+    /// `a - b`, of 32 bits.
+    unsafe fn sub_words(a: Self::I, b: Self::I) -> Self::I;
     /// Converts 32-bit integers.
     unsafe fn to_float(v: Self::I) -> Self::V;
+}
+
+/// Which number of a block is number `i` of its eight in vector `v` of four, where `N / 4` blocks are
+/// spread over four vectors of 16-bit integers: each has a lane of 128 bits of its own in all of them.
+pub(crate) const fn spread(v: usize, i: usize) -> usize {
+    v % 2 * (BLOCK / 2) + v / 2 + 2 * i
+}
+
+/// Where the sum of block `block` of `n` stands among those by [`Lanes::sum_quads`].
+pub(crate) const fn quad_of(block: usize, n: usize) -> usize {
+    block % (n / 4) * 4 + block / (n / 4)
+}
+
+/// Spreads `N / 4` blocks, of which `number` gives number `i`.
+#[inline(always)]
+unsafe fn spread_with<L: Lanes>(number: impl Fn(usize, usize) -> i16) -> [L::I; 4] {
+    std::array::from_fn(|v| {
+        let mut numbers = [0i16; 2 * 16];
+        for block in 0..L::N / 4 {
+            for i in 0..8 {
+                numbers[8 * block + i] = number(block, spread(v, i));
+            }
+        }
+        L::load_pairs(numbers.as_ptr().cast())
+    })
 }
 
 /// Asks for the cache line at `p`, which need not be memory of this process.

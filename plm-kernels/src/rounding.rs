@@ -4,7 +4,7 @@
 //! half, as the codes of four bits already lie. Numbers are rounded to it with a scale that lets no
 //! sum of products overflow, whatever the numbers are: by Cauchy and Schwarz, the products of two
 //! blocks sum to no more than their lengths as vectors, multiplied. Few rows of activations, which are
-//! multiplied with codes alone, stand in their order ([`round_in_order`]).
+//! multiplied with codes alone, are rounded by [`round_in_order`].
 
 use std::cmp::Ordering;
 
@@ -102,29 +102,31 @@ pub(crate) unsafe fn round_block<L: Lanes>(values: &mut [L::V; BLOCK / 4], out: 
 /// What brings the nearest integer to a number's lowest bits when it is added.
 const TO_INTEGER: f32 = 12_582_912.0;
 
-/// Rounds a block, of which two lines are given, to integers in their order, whatever its length: it is
-/// multiplied with codes of no more than eight bits. Returns the scale.
+/// Rounds a block to integers in their order, whatever its length: it is multiplied with codes of no
+/// more than eight bits. They are the lowest 16 bits of what is written. Returns the scale and the sum of
+/// the integers.
 ///
-/// What is infinite or not a number makes it not a number.
+/// What is infinite or not a number makes the scale not a number.
 #[inline(always)]
-pub(crate) unsafe fn round_in_order<L: Lanes>(lines: [*const f32; 2], out: *mut i16) -> f32 {
+pub(crate) unsafe fn round_in_order<L: Lanes>(
+    values: *const f32,
+    out: &mut [f32; BLOCK],
+) -> (f32, f32) {
     let zero = L::splat(0.0);
-    let (mut largest, mut odd) = (zero, zero);
-    for line in lines {
-        for v in 0..PAIRS / L::N {
-            let value = L::load(line.add(v * L::N));
-            largest = L::max(largest, L::max(value, L::sub(zero, value)));
-            odd = L::fma(value, zero, odd);
-        }
+    let (mut largest, mut odd, mut sum) = (zero, zero, zero);
+    for i in (0..BLOCK).step_by(L::N) {
+        let value = L::load(values.add(i));
+        largest = L::max(largest, L::max(value, L::sub(zero, value)));
+        odd = L::fma(value, zero, odd);
     }
     let factor = LARGEST / L::largest(largest).max(SMALLEST);
-    for (l, line) in lines.into_iter().enumerate() {
-        for i in 0..PAIRS {
-            let value = *line.add(i) * factor + TO_INTEGER;
-            *out.add(l * PAIRS + i) = value.to_bits() as i16;
-        }
+    let (by, shift) = (L::splat(factor), L::splat(TO_INTEGER));
+    for i in (0..BLOCK).step_by(L::N) {
+        let value = L::add(L::mul(L::load(values.add(i)), by), shift);
+        L::store(out.as_mut_ptr().add(i), value);
+        sum = L::add(sum, L::sub(value, shift));
     }
-    1.0 / factor + L::sum(odd)
+    (1.0 / factor + L::sum(odd), L::sum(sum))
 }
 
 /// Writes a block of integers, `L::N` in each of the first vectors.

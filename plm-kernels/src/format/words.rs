@@ -1,108 +1,132 @@
-use super::{Blocks, Codes, SCALES, Stretch};
-use crate::lanes::Lanes;
+use half::f16;
+
+use super::{Blocks, Codes, Stretch};
+use crate::lanes::{Lanes, quad_of, spread};
 use crate::matrix::BLOCK;
-use crate::rounding::PAIRS;
+use crate::rounding::{PAIRS, round_in_order};
 
-/// Rows of activations as blocks of 16-bit integers in their order, two a word, with a scale each.
+/// The most blocks of a step.
+const MOST_BLOCKS: usize = 16;
+
+/// Rows of activations as 16-bit integers, two a word, in blocks with a scale.
+///
+/// They are multiplied in steps of `N` blocks, as many as a vector has numbers: four times `N / 4`, so
+/// that the sums of all blocks of a step are one vector, for the scales to be multiplied with at once. A
+/// step of a row is `N` blocks, spread as [`spread`] says, and then, in the order of [`quad_of`], their
+/// scales and what codes that are 8 more than they stand for add to their sums.
 #[derive(Clone, Copy)]
-pub(crate) struct Words {
-    /// In groups of rows, a block of each in turn.
-    pub(crate) words: *const i32,
-    /// Numbers of a row.
-    pub(crate) padded: usize,
-    /// The first row's scales.
-    pub(crate) scales: *const f32,
-    /// Scales from one row to the next.
-    pub(crate) ld_scales: usize,
-}
-
-/// Blocks of a step.
-const STEP: usize = 4;
+pub(crate) struct Words(*const i32);
 
 impl Words {
-    /// The group of `R` rows from `row` on, from number `start` on.
-    #[inline(always)]
-    pub(crate) unsafe fn rows_from<const R: usize>(self, row: usize, start: usize) -> Self {
-        let scale = row * self.ld_scales + start / BLOCK;
-        Self {
-            words: self.words.add((row * self.padded + start * R) / 2),
-            scales: self.scales.add(scale),
-            ..self
+    /// Words of a step of `n` blocks of one row.
+    pub(crate) const fn step(n: usize) -> usize {
+        n * (PAIRS + 2)
+    }
+
+    /// What was written, step by step, by [`round_step`] for some rows in turn.
+    pub(crate) fn new(steps: *const i32) -> Self {
+        Self(steps)
+    }
+}
+
+/// Rounds a step of one row, whose numbers it begins with; those that are missing are zeros.
+#[inline(always)]
+pub(crate) unsafe fn round_step<L: Lanes>(x: &[f32], to: *mut i32) {
+    let integers = to.cast::<i16>();
+    let scales = to.add(L::N * PAIRS).cast::<f32>();
+    let offsets = to.add(L::N * (PAIRS + 1));
+    let mut rounded = [0.0; BLOCK];
+    for block in 0..L::N {
+        let mut padded = [0.0; BLOCK];
+        let values = match x.get(block * BLOCK..) {
+            Some(values) if values.len() >= BLOCK => values.as_ptr(),
+            values => {
+                let values = values.unwrap_or(&[]);
+                padded[..values.len()].copy_from_slice(values);
+                padded.as_ptr()
+            }
+        };
+        let (scale, sum) = round_in_order::<L>(values, &mut rounded);
+        let at = quad_of(block, L::N);
+        *scales.add(at) = scale;
+        *offsets.add(at) = (8.0 * sum) as i32;
+        let (lane, quarter) = (at / 4, at % 4);
+        for v in 0..4 {
+            let to = integers.add((4 * quarter + v) * 2 * L::N + 8 * lane);
+            for i in 0..8 {
+                *to.add(i) = rounded[spread(v, i)].to_bits() as i16;
+            }
         }
     }
 }
 
 impl<C: Codes> Blocks<C> {
-    /// Products of a stretch of weights with `R` rows of activations, whose blocks begin with that of
-    /// the first weight. Sums of a block are exact.
+    /// Products of a stretch of weights with `R` rows of activations, whose steps begin with the first
+    /// weight. Sums of a block are exact.
     #[inline(always)]
     pub(crate) unsafe fn dot_words<L: Lanes, const R: usize>(
         self,
         weights: Stretch,
-        x: Words,
+        Words(x): Words,
     ) -> [f32; R] {
         let (start, blocks) = self.blocks_of(weights);
-        let codes = self.codes.add(start * C::BYTES);
-        let mut sums = [[L::splat(0.0); 2]; R];
-        let mut scales = [[0.0; SCALES]; R];
-        let mut own = [0.0; SCALES];
-        for first in (0..blocks).step_by(SCALES) {
-            let count = SCALES.min(blocks - first);
-            let block = start + first;
-            self.widen_scales::<L>(block, count, &mut own);
-            for r in 0..R {
-                let other = x.scales.add(r * x.ld_scales + first);
-                // Up to a whole vector; there is room on both sides.
-                for i in (0..count).step_by(L::N) {
-                    let product = L::mul(L::load(own.as_ptr().add(i)), L::load(other.add(i)));
-                    L::store(scales[r].as_mut_ptr().add(i), product);
-                }
-            }
-            let mut i = 0;
-            while i + STEP <= count {
-                let at = codes.add((first + i) * C::BYTES);
-                weights.ahead.fetch(codes, at, STEP * C::BYTES);
-                for u in 0..STEP {
-                    let x = x.words.add((first + i + u) * R * PAIRS);
-                    // Sums that do not wait for each other.
-                    self.add_block::<L, R>(block + i + u, x, &scales, i + u, &mut sums, u % 2);
-                }
-                i += STEP;
-            }
-            for i in i..count {
-                let x = x.words.add((first + i) * R * PAIRS);
-                self.add_block::<L, R>(block + i, x, &scales, i, &mut sums, 0);
-            }
+        let (first, scales) = (self.codes.add(start * C::BYTES), self.scales.add(start));
+        let mut sums = [L::splat(0.0); R];
+        let whole = blocks / L::N;
+        for step in 0..whole {
+            let block = step * L::N;
+            let codes = first.add(block * C::BYTES);
+            weights.ahead.fetch(first, codes, L::N * C::BYTES);
+            let x = x.add(step * R * Words::step(L::N));
+            add_step::<L, C, R>(codes, scales.add(block), x, &mut sums);
+        }
+        let (done, rest) = (whole * L::N, blocks % L::N);
+        if rest > 0 {
+            let mut last = ([0; MOST_BLOCKS * BLOCK], [f16::ZERO; MOST_BLOCKS]);
+            let codes = first.add(done * C::BYTES);
+            codes.copy_to_nonoverlapping(last.0.as_mut_ptr(), rest * C::BYTES);
+            let scales = scales.add(done);
+            scales.copy_to_nonoverlapping(last.1.as_mut_ptr(), rest);
+            let x = x.add(whole * R * Words::step(L::N));
+            add_step::<L, C, R>(last.0.as_ptr(), last.1.as_ptr(), x, &mut sums);
         }
         let mut totals = [0.0; R];
         for r in 0..R {
-            totals[r] = L::sum(L::add(sums[r][0], sums[r][1]));
+            totals[r] = L::sum(sums[r]);
         }
         totals
     }
+}
 
-    /// Adds the products of one block of weights with the first block of `R` rows, whose scales together
-    /// are number `i` of `scales`, to sum `to` of each row.
-    #[inline(always)]
-    unsafe fn add_block<L: Lanes, const R: usize>(
-        self,
-        block: usize,
-        x: *const i32,
-        scales: &[[f32; SCALES]; R],
-        i: usize,
-        sums: &mut [[L::V; 2]; R],
-        to: usize,
-    ) {
-        let codes = self.codes.add(block * C::BYTES);
-        let mut w = [L::splat_pair(0); 4];
-        C::widen::<L>(codes, &mut w);
+/// Adds the products of a step of weights with a step of each of `R` rows.
+#[inline(always)]
+unsafe fn add_step<L: Lanes, C: Codes, const R: usize>(
+    codes: *const u8,
+    scales: *const f16,
+    x: *const i32,
+    sums: &mut [L::V; R],
+) {
+    let zero = L::splat_pair(0);
+    let mut dots = [[zero; 4]; R];
+    for quarter in 0..4 {
+        let w = C::spread::<L>(codes.add(quarter * L::N / 4 * C::BYTES));
         for r in 0..R {
-            let mut dot = L::splat_pair(0);
-            for v in 0..PAIRS / L::N {
-                dot = L::dot(w[v], L::load_pairs(x.add(r * PAIRS + v * L::N)), dot);
+            let x = x.add(r * Words::step(L::N) + 4 * quarter * L::N);
+            let mut dot = zero;
+            for v in 0..4 {
+                dot = L::dot(w[v], L::load_pairs(x.add(v * L::N)), dot);
             }
-            let scale = L::splat(*scales[r].get_unchecked(i));
-            sums[r][to] = L::fma(L::to_float(dot), scale, sums[r][to]);
+            dots[r][quarter] = dot;
         }
+    }
+    let scales = L::by_quads(L::load_f16(scales.cast()));
+    for r in 0..R {
+        let x = x.add(r * Words::step(L::N) + L::N * PAIRS);
+        let mut dot = L::sum_quads(dots[r]);
+        if C::IS_OFFSET {
+            dot = L::sub_words(dot, L::load_pairs(x.add(L::N)));
+        }
+        let scale = L::mul(scales, L::load(x.cast()));
+        sums[r] = L::fma(L::to_float(dot), scale, sums[r]);
     }
 }

@@ -143,16 +143,34 @@ impl Lanes for Avx2 {
         _mm256_blendv_ps(below, above, fourth)
     }
     #[inline(always)]
-    unsafe fn widen_bytes(p: *const i8) -> __m256i {
-        _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()))
+    unsafe fn spread_bytes(p: *const i8) -> [__m256i; 4] {
+        // Of each half of two blocks, the even bytes and the odd ones.
+        let first = _mm256_loadu2_m128i(p.add(32).cast(), p.cast());
+        let second = _mm256_loadu2_m128i(p.add(48).cast(), p.add(16).cast());
+        [
+            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(first)),
+            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(second)),
+            _mm256_srai_epi16::<8>(first),
+            _mm256_srai_epi16::<8>(second),
+        ]
     }
     #[inline(always)]
-    unsafe fn widen_nibbles(p: *const u8, out: &mut [__m256i; 4]) {
-        let bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
-        let eight = _mm256_set1_epi16(8);
-        let low = _mm256_and_si256(bytes, _mm256_set1_epi16(15));
-        out[0] = _mm256_sub_epi16(low, eight);
-        out[1] = _mm256_sub_epi16(_mm256_srli_epi16::<4>(bytes), eight);
+    unsafe fn spread_nibbles(p: *const u8) -> [__m256i; 4] {
+        let (fours, low) = (_mm256_loadu_si256(p.cast()), _mm256_set1_epi16(15));
+        [
+            _mm256_and_si256(fours, low),
+            _mm256_and_si256(_mm256_srli_epi16::<4>(fours), low),
+            _mm256_and_si256(_mm256_srli_epi16::<8>(fours), low),
+            _mm256_srli_epi16::<12>(fours),
+        ]
+    }
+    #[inline(always)]
+    unsafe fn sum_quads([a, b, c, d]: [__m256i; 4]) -> __m256i {
+        _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d))
+    }
+    #[inline(always)]
+    unsafe fn by_quads(v: __m256) -> __m256 {
+        _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7))
     }
     #[inline(always)]
     unsafe fn splat_pair(x: i32) -> __m256i {
@@ -175,6 +193,10 @@ impl Lanes for Avx2 {
     unsafe fn dot(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
         // One instruction, `vpdpwssd`, where it may be used.
         _mm256_add_epi32(c, _mm256_madd_epi16(a, b))
+    }
+    #[inline(always)]
+    unsafe fn sub_words(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_sub_epi32(a, b)
     }
     #[inline(always)]
     unsafe fn to_float(v: __m256i) -> __m256 {

@@ -149,16 +149,39 @@ impl Lanes for Avx512 {
         _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(halves), table)
     }
     #[inline(always)]
-    unsafe fn widen_bytes(p: *const i8) -> __m512i {
-        _mm512_cvtepi8_epi16(_mm256_loadu_si256(p.cast()))
+    unsafe fn spread_bytes(p: *const i8) -> [__m512i; 4] {
+        // Of each half of four blocks, the even bytes and the odd ones.
+        let ab = _mm512_loadu_si512(p.cast());
+        let cd = _mm512_loadu_si512(p.add(64).cast());
+        let first = _mm512_shuffle_i32x4::<0x88>(ab, cd);
+        let second = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
+        [
+            _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(first)),
+            _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(second)),
+            _mm512_srai_epi16::<8>(first),
+            _mm512_srai_epi16::<8>(second),
+        ]
     }
     #[inline(always)]
-    unsafe fn widen_nibbles(p: *const u8, out: &mut [__m512i; 4]) {
-        let bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
-        let low = _mm256_and_si256(bytes, _mm256_set1_epi16(15));
-        let high = _mm256_srli_epi16::<4>(bytes);
-        let halves = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-        out[0] = _mm512_sub_epi16(halves, _mm512_set1_epi16(8));
+    unsafe fn spread_nibbles(p: *const u8) -> [__m512i; 4] {
+        let (fours, low) = (_mm512_loadu_si512(p.cast()), _mm512_set1_epi16(15));
+        [
+            _mm512_and_si512(fours, low),
+            _mm512_and_si512(_mm512_srli_epi16::<4>(fours), low),
+            _mm512_and_si512(_mm512_srli_epi16::<8>(fours), low),
+            _mm512_srli_epi16::<12>(fours),
+        ]
+    }
+    #[inline(always)]
+    unsafe fn sum_quads([a, b, c, d]: [__m512i; 4]) -> __m512i {
+        let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+    }
+    #[inline(always)]
+    unsafe fn by_quads(v: __m512) -> __m512 {
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_permutexvar_ps(order, v)
     }
     #[inline(always)]
     unsafe fn splat_pair(x: i32) -> __m512i {
@@ -181,6 +204,10 @@ impl Lanes for Avx512 {
     unsafe fn dot(a: __m512i, b: __m512i, c: __m512i) -> __m512i {
         // One instruction, `vpdpwssd`, where it may be used.
         _mm512_add_epi32(c, _mm512_madd_epi16(a, b))
+    }
+    #[inline(always)]
+    unsafe fn sub_words(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_sub_epi32(a, b)
     }
     #[inline(always)]
     unsafe fn to_float(v: __m512i) -> __m512 {

@@ -151,6 +151,10 @@ impl Lanes for Neon {
         vmlaq_s32(vmlaq_s32(c, low(a), low(b)), high(a), high(b))
     }
     #[inline(always)]
+    unsafe fn sub_words(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        vsubq_s32(a, b)
+    }
+    #[inline(always)]
     unsafe fn to_float(v: int32x4_t) -> float32x4_t {
         vcvtq_f32_s32(v)
     }

@@ -141,6 +141,10 @@ impl Lanes for Portable {
         std::array::from_fn(|i| c[i] + low(a[i]) * low(b[i]) + (a[i] >> 16) * (b[i] >> 16))
     }
     #[inline(always)]
+    unsafe fn sub_words(a: [i32; 8], b: [i32; 8]) -> [i32; 8] {
+        std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+    }
+    #[inline(always)]
     unsafe fn to_float(v: [i32; 8]) -> [f32; 8] {
         map(|i| v[i] as f32)
     }

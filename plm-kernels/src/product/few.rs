@@ -6,10 +6,9 @@ use super::{
     Activation, Blocks, Bytes, Dense, Nibbles, NormalFloats, Product, Weights, with_format,
 };
 use crate::activation::gelu;
-use crate::format::{Ahead, Codes, Format, LINE_WORDS, Stretch, Words};
+use crate::format::{Ahead, Codes, Format, LINE_WORDS, Stretch, Words, round_step};
 use crate::lanes::{Lanes, Level, Task, run, run_with_dot};
 use crate::matrix::BLOCK;
-use crate::rounding::{PAIRS, round_in_order};
 use crate::scratch::Aligned;
 use crate::threads::{Shared, for_each, num_threads};
 
@@ -41,8 +40,9 @@ pub(super) fn products(
     packed: &mut Aligned,
 ) {
     let outputs: Vec<Shared<f32>> = list.iter_mut().map(|p| Shared(p.y.as_mut_ptr())).collect();
-    let in_words = in_words && list.iter().any(|product| product.matrix.is_codes());
-    let activations = Activations::new(level, in_words, x, rows, packed);
+    let is_words = |product: &Product<'_>| in_words && product.matrix.is_codes();
+    let ways = [!list.iter().all(is_words), list.iter().any(is_words)];
+    let activations = Activations::new(level, ways, x, rows, packed);
     let mut pieces = Vec::new();
     for (index, product) in list.iter().enumerate() {
         let (count, bytes) = (product.matrix.rows(), product.matrix.num_bytes());
@@ -55,26 +55,20 @@ pub(super) fn products(
             of: product,
         }));
     }
-    let activations = &activations;
+    let x = &activations;
     for_each(pieces.len(), |i| {
         let piece = &pieces[i];
-        match (piece.of.matrix.weights(), activations.words) {
-            (Weights::Q8 { codes, scales }, Some(x)) => {
+        match piece.of.matrix.weights() {
+            Weights::Q8 { codes, scales } if in_words => {
                 let blocks = Blocks::<Bytes>::new(codes.as_ptr().cast(), scales.as_ptr());
                 run_with_dot(level, piece.task(rows, InWords { blocks, x }));
             }
-            (Weights::Q4 { codes, scales }, Some(x)) => {
+            Weights::Q4 { codes, scales } if in_words => {
                 let blocks = Blocks::<Nibbles>::new(codes.as_ptr(), scales.as_ptr());
                 run_with_dot(level, piece.task(rows, InWords { blocks, x }));
             }
             _ => with_format!(piece.of.matrix, |format| {
-                let Activations { values, padded, .. } = *activations;
-                let way = InFloats {
-                    format,
-                    x: values,
-                    padded,
-                };
-                run(level, piece.task(rows, way));
+                run(level, piece.task(rows, InFloats { format, x }));
             }),
         }
     });
@@ -96,86 +90,86 @@ fn groups(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Rows of activations, laid out for the kernels: [`groups`] of them, in which a cache line of each row
-/// stands in turn.
+/// Rows of activations, laid out for the kernels, in [`groups`] of them.
 struct Activations {
-    values: *const f32,
-    /// Numbers of a row.
+    /// For weights that are multiplied in f32: a cache line of each row in turn.
+    floats: *const f32,
+    /// Numbers of a row of them.
     padded: usize,
-    /// The same rounded, where some weights are multiplied so.
-    words: Option<Words>,
+    /// For the others: a step of each row in turn.
+    words: *const i32,
+    /// Words of a row of them.
+    num_words: usize,
 }
 
 // SAFETY: the threads read what the pointers lead to, which stays as it is meanwhile.
 unsafe impl Sync for Activations {}
 
 impl Activations {
-    fn new(level: Level, in_words: bool, x: &[f32], rows: usize, packed: &mut Aligned) -> Self {
+    /// Lays out rows in `packed`, in the ways that are asked for.
+    fn new(
+        level: Level,
+        [in_floats, in_words]: [bool; 2],
+        x: &[f32],
+        rows: usize,
+        packed: &mut Aligned,
+    ) -> Self {
         let columns = x.len() / rows;
         // Quantised rows end at a whole block, and so must the activations.
         let padded = columns.next_multiple_of(BLOCK);
-        let blocks = if in_words { padded / BLOCK } else { 0 };
-        let (num_words, ld_scales) = (blocks * PAIRS, blocks.next_multiple_of(LINE_WORDS));
-        let room = packed.room(rows * (padded + num_words + ld_scales));
-        let (values, rest) = room.split_at_mut(rows * padded);
-        let (words, scales) = rest.split_at_mut(rows * num_words);
+        let step = level.lanes() * BLOCK;
+        let num_words = columns.div_ceil(step) * Words::step(level.lanes());
+        let (num_floats, num_words) = (
+            if in_floats { padded } else { 0 },
+            if in_words { num_words } else { 0 },
+        );
+        let room = packed.room(rows * (num_floats + num_words));
+        let (floats, words) = room.split_at_mut(rows * num_floats);
         for (first, count) in groups(rows) {
-            let group = &mut values[first * padded..][..count * padded];
-            for r in 0..count {
-                let mut lines = x[(first + r) * columns..][..columns].chunks(LINE_WORDS);
-                for to in group.chunks_mut(LINE_WORDS).skip(r).step_by(count) {
-                    let from = lines.next().unwrap_or(&[]);
-                    to[..from.len()].copy_from_slice(from);
-                    to[from.len()..].fill(0.0);
+            let x = &x[first * columns..][..count * columns];
+            if in_floats {
+                let group = &mut floats[first * padded..][..count * padded];
+                for (r, x) in x.chunks(columns.max(1)).enumerate() {
+                    let mut lines = x.chunks(LINE_WORDS);
+                    for to in group.chunks_mut(LINE_WORDS).skip(r).step_by(count) {
+                        let from = lines.next().unwrap_or(&[]);
+                        to[..from.len()].copy_from_slice(from);
+                        to[from.len()..].fill(0.0);
+                    }
                 }
             }
             if in_words {
-                let group = Round {
-                    values: group.as_ptr(),
-                    rows: count,
-                    blocks,
-                    words: words[first * num_words..].as_mut_ptr().cast(),
-                    scales: scales[first * ld_scales..].as_mut_ptr(),
-                    ld_scales,
-                };
-                run(level, group);
+                let to = words[first * num_words..][..count * num_words].as_mut_ptr();
+                let to = to.cast();
+                run(level, Round { x, columns, to });
             }
         }
         Self {
-            values: values.as_ptr(),
+            floats: floats.as_ptr(),
             padded,
-            words: in_words.then_some(Words {
-                words: words.as_ptr().cast(),
-                padded,
-                scales: scales.as_ptr(),
-                ld_scales,
-            }),
+            words: words.as_ptr().cast(),
+            num_words,
         }
     }
 }
 
 /// Rounds a group of rows.
-struct Round {
-    values: *const f32,
-    rows: usize,
-    blocks: usize,
-    words: *mut i16,
-    scales: *mut f32,
-    ld_scales: usize,
+struct Round<'a> {
+    x: &'a [f32],
+    columns: usize,
+    to: *mut i32,
 }
 
-impl Task for Round {
+impl Task for Round<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        for block in 0..self.blocks {
-            for r in 0..self.rows {
-                let line = 2 * block * self.rows + r;
-                let halves =
-                    [line, line + self.rows].map(|line| self.values.add(line * LINE_WORDS));
-                let to = self.words.add((block * self.rows + r) * BLOCK);
-                *self.scales.add(r * self.ld_scales + block) = round_in_order::<L>(halves, to);
+        let mut to = self.to;
+        for start in (0..self.columns).step_by(L::N * BLOCK) {
+            for x in self.x.chunks(self.columns) {
+                round_step::<L>(&x[start..], to);
+                to = to.add(Words::step(L::N));
             }
         }
     }
@@ -194,14 +188,12 @@ trait Way {
 }
 
 /// In f32.
-struct InFloats<F> {
+struct InFloats<'a, F> {
     format: F,
-    x: *const f32,
-    /// Numbers of a row of activations.
-    padded: usize,
+    x: &'a Activations,
 }
 
-impl<F: Format> Way for InFloats<F> {
+impl<F: Format> Way for InFloats<'_, F> {
     const STRETCH: usize = NEAR_INPUTS;
 
     fn row_bytes(&self, columns: usize) -> usize {
@@ -210,20 +202,20 @@ impl<F: Format> Way for InFloats<F> {
 
     #[inline(always)]
     unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R] {
-        let x = self.x.add(row * self.padded + weights.start * R);
+        let x = self.x.floats.add(row * self.x.padded + weights.start * R);
         self.format.dot::<L, R>(weights, x)
     }
 }
 
 /// In integers of 16 bits.
-struct InWords<C> {
+struct InWords<'a, C> {
     blocks: Blocks<C>,
-    x: Words,
+    x: &'a Activations,
 }
 
-impl<C: Codes> Way for InWords<C> {
-    // They take half the room, and no longer from the next cache.
-    const STRETCH: usize = usize::MAX;
+impl<C: Codes> Way for InWords<'_, C> {
+    // They take half the room. These are whole steps.
+    const STRETCH: usize = 2 * NEAR_INPUTS;
 
     fn row_bytes(&self, columns: usize) -> usize {
         self.blocks.row_bytes(columns)
@@ -231,8 +223,9 @@ impl<C: Codes> Way for InWords<C> {
 
     #[inline(always)]
     unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R] {
-        let x = self.x.rows_from::<R>(row, weights.start);
-        self.blocks.dot_words::<L, R>(weights, x)
+        let step = weights.start / (L::N * BLOCK) * Words::step(L::N);
+        let x = self.x.words.add(row * self.x.num_words + step * R);
+        self.blocks.dot_words::<L, R>(weights, Words::new(x))
     }
 }
 
