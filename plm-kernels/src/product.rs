@@ -8,9 +8,18 @@ use crate::lanes::{Lanes, Level, Task, run};
 use crate::matrix::{BLOCK, Matrix, Weights};
 use crate::scratch::{Aligned, with_shared_scratch};
 
-/// Up to so many rows of activations, the weights are read once for all of them and multiplied as
-/// they come; from there on they are widened into panels that stay in the cache.
-const FEW_ROWS: usize = 8;
+/// Up to how many rows of activations the weights are multiplied as they come; from there on they are
+/// widened into panels that stay in the cache.
+fn few_rows(level: Level, list: &[Product<'_>]) -> usize {
+    match level {
+        // Codes are multiplied with fewer instructions than panels of them are written with.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 if list.iter().all(|product| product.matrix.is_codes()) => 24,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => 12,
+        _ => 8,
+    }
+}
 
 /// Calls a generic function with the format of a matrix.
 macro_rules! with_format {
@@ -137,7 +146,7 @@ fn products_at(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>]) {
         return;
     }
     with_shared_scratch(|packed| {
-        if rows <= FEW_ROWS {
+        if rows <= few_rows(level, list) {
             few::products(level, level.has_words(), x, rows, list, packed);
         } else {
             many_rows(level, x, rows, list, packed);

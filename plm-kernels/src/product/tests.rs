@@ -150,7 +150,7 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
         let few = [Way::Words(false), Way::Words(true)].into_iter();
         let ways = [Way::Floats, Way::Integers]
             .into_iter()
-            .chain(few.filter(|_| rows <= FEW_ROWS))
+            .chain(few.filter(|_| rows <= 24))
             .chain(precisions.map(Way::Chosen));
         for (way, level) in
             ways.flat_map(|way| Level::available().into_iter().map(move |l| (way, l)))
@@ -177,7 +177,7 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
                 Way::Chosen(precision) => {
                     list.iter_mut().for_each(|p| p.precision = precision);
                     products_at(level, &x, rows, &mut list);
-                    match rows > FEW_ROWS {
+                    match rows > few_rows(level, &list) {
                         true => level.prefers_integers() && list[0].is_high() && !level.has_tiles(),
                         false => level.has_words() && matrix.is_codes(),
                     }
