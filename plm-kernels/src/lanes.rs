@@ -22,7 +22,7 @@ use crate::matrix::BLOCK;
 /// All functions need the instruction set that the type stands for. Loads read, and stores write,
 /// `N` numbers at a pointer of any alignment.
 pub(crate) trait Lanes: Copy + 'static {
-    /// Numbers in a vector, a divisor of 16.
+    /// Numbers in a vector: 4, 8 or 16.
     const N: usize;
     /// Outputs of one tile of the matrix product; with two vectors of rows each they fill the
     /// registers.
@@ -63,14 +63,15 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_i8(p: *const i8) -> Self::V;
     /// Converts the low and the high halves of `N` bytes, less 8 each.
     unsafe fn load_nibbles(p: *const u8) -> (Self::V, Self::V);
-    /// Numbers of a table by the halves of `N / 2` bytes, the high half of each first.
-    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> Self::V;
+    /// Numbers of a table by the halves of sixteen bytes, the high half of each first, in the first
+    /// `BLOCK / N` vectors.
+    unsafe fn look_up(p: *const u8, table: &Table, out: &mut [Self::V; BLOCK / 4]);
     /// Widens `N / 4` blocks of signed bytes to 16-bit integers, spread as [`spread`] says.
     unsafe fn spread_bytes(p: *const i8) -> [Self::I; 4] {
         spread_with::<Self>(|block, i| i16::from(*p.add(block * BLOCK + i)))
     }
-    /// Widens `N / 4` blocks of 4-bit numbers to 16-bit integers, spread as [`spread`] says. The low
-    /// halves of a block's sixteen bytes are its first half.
+    /// Widens `N / 4` blocks of 4-bit numbers to 16-bit integers of 0 to 15, spread as [`spread`] says.
+    /// The low halves of a block's sixteen bytes are its first half.
     unsafe fn spread_nibbles(p: *const u8) -> [Self::I; 4] {
         spread_with::<Self>(|block, i| {
             let byte = *p.add(block * BLOCK / 2 + i % 16);
@@ -109,6 +110,25 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn sub_words(a: Self::I, b: Self::I) -> Self::I;
     /// Converts 32-bit integers.
     unsafe fn to_float(v: Self::I) -> Self::V;
+}
+
+/// Sixteen numbers to look up.
+pub(crate) struct Table {
+    numbers: [f32; 16],
+    /// The four bytes of each, the lowest first.
+    bytes: [[u8; 16]; 4],
+}
+
+impl Table {
+    pub(crate) const fn new(numbers: [f32; 16]) -> Self {
+        let mut bytes = [[0; 16]; 4];
+        let mut i = 0;
+        while i < 64 {
+            bytes[i % 4][i / 4] = numbers[i / 4].to_le_bytes()[i % 4];
+            i += 1;
+        }
+        Self { numbers, bytes }
+    }
 }
 
 /// Which number of a block is number `i` of its eight in vector `v` of four, where `N / 4` blocks are

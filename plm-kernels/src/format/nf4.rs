@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Ahead, Format, Stretch, place, prefetch};
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Table};
 use crate::matrix::BLOCK;
 use crate::nf4::{NF4_BLOCK, NF4_LEVELS, NF4_NESTED_BLOCK, Nf4};
 use crate::rounding::{LONGEST, round_block, store_block};
@@ -59,10 +59,14 @@ impl NormalFloats {
         })]
     }
 
-    /// The levels of `L::N` weights, of which the first has an even number.
+    /// The levels of [`BLOCK`] weights, of which the first has an even number, `L::N` in each of the
+    /// first vectors.
     #[inline(always)]
-    unsafe fn levels<L: Lanes>(self, at: usize) -> L::V {
-        L::look_up(self.codes.add(at / 2), &NF4_LEVELS)
+    unsafe fn levels<L: Lanes>(self, at: usize) -> [L::V; BLOCK / 4] {
+        const LEVELS: Table = Table::new(NF4_LEVELS);
+        let mut levels = [L::splat(0.0); BLOCK / 4];
+        L::look_up(self.codes.add(at / 2), &LEVELS, &mut levels);
+        levels
     }
 
     /// Writes the weights `at..end`.
@@ -73,10 +77,12 @@ impl NormalFloats {
             let stop = end.min((block + 1) * NF4_BLOCK);
             let scale = self.scale(block);
             if at.is_multiple_of(2) {
-                while at + L::N <= stop {
-                    L::store(out, L::mul(self.levels::<L>(at), L::splat(scale)));
-                    out = out.add(L::N);
-                    at += L::N;
+                while at + BLOCK <= stop {
+                    for &level in &self.levels::<L>(at)[..BLOCK / L::N] {
+                        L::store(out, L::mul(level, L::splat(scale)));
+                        out = out.add(L::N);
+                    }
+                    at += BLOCK;
                 }
             }
             for at in at..stop {
@@ -103,23 +109,26 @@ impl NormalFloats {
             let codes = self.codes.add((at + k) / 2);
             ahead.fetch(first, codes, NF4_BLOCK / 2);
             let x = x.add(k * R);
-            if R == 1 {
-                // One scale for the sums costs less than one for each vector.
-                let mut parts = [L::splat(0.0); 2];
-                for v in 0..NF4_BLOCK / L::N {
-                    let w = self.levels::<L>(at + k + v * L::N);
-                    parts[v % 2] = L::fma(w, L::load(x.add(v * L::N)), parts[v % 2]);
-                }
-                for (sum, part) in sums[0].iter_mut().zip(parts) {
-                    *sum = L::fma(part, scale, *sum);
-                }
-            } else {
-                for v in 0..NF4_BLOCK / L::N {
-                    let w = L::mul(self.levels::<L>(at + k + v * L::N), scale);
+            // One scale for the sums of a row costs less than one for each vector.
+            let mut parts = [L::splat(0.0); 2];
+            for half in 0..NF4_BLOCK / BLOCK {
+                let levels = self.levels::<L>(at + k + half * BLOCK);
+                for v in 0..BLOCK / L::N {
+                    let number = half * BLOCK + v * L::N;
+                    if R == 1 {
+                        parts[v % 2] = L::fma(levels[v], L::load(x.add(number)), parts[v % 2]);
+                        continue;
+                    }
+                    let w = L::mul(levels[v], scale);
                     for r in 0..R {
-                        let x = L::load(x.add(place::<R>(v * L::N, r)));
+                        let x = L::load(x.add(place::<R>(number, r)));
                         sums[r][v % 2] = L::fma(w, x, sums[r][v % 2]);
                     }
+                }
+            }
+            if R == 1 {
+                for (sum, part) in sums[0].iter_mut().zip(parts) {
+                    *sum = L::fma(part, scale, *sum);
                 }
             }
         }
@@ -193,8 +202,9 @@ impl Format for NormalFloats {
         let at = self.first + row * columns + start;
         let mut values = [L::splat(0.0); BLOCK / 4];
         if at.is_multiple_of(BLOCK) && end - start == BLOCK {
+            let levels = self.levels::<L>(at);
             for v in 0..BLOCK / L::N {
-                values[v] = L::mul(self.levels::<L>(at + v * L::N), L::splat(LEVEL_ONE));
+                values[v] = L::mul(levels[v], L::splat(LEVEL_ONE));
             }
             store_block::<L>(&values, out);
             return self.scale(at / NF4_BLOCK) / LEVEL_ONE;

@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::{Lanes, Task};
+use super::{Lanes, Table, Task};
 
 /// Eight f32 of AVX2.
 #[derive(Clone, Copy)]
@@ -132,15 +132,32 @@ impl Lanes for Avx2 {
         )
     }
     #[inline(always)]
-    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> __m256 {
-        // A permutation looks at the three low bits of an index alone; the fourth chooses one.
-        let bytes = _mm_cvtsi32_si128(p.cast::<i32>().read_unaligned());
-        let halves = _mm_unpacklo_epi8(_mm_srli_epi16::<4>(bytes), bytes);
-        let halves = _mm256_cvtepu8_epi32(halves);
-        let below = _mm256_permutevar8x32_ps(Self::load(table.as_ptr()), halves);
-        let above = _mm256_permutevar8x32_ps(Self::load(table.as_ptr().add(8)), halves);
-        let fourth = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(halves));
-        _mm256_blendv_ps(below, above, fourth)
+    unsafe fn look_up(p: *const u8, table: &Table, out: &mut [__m256; 8]) {
+        // Each byte twice, once for each half, in the lane where its numbers are to be.
+        let lanes = _mm256_setr_epi8(
+            0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13, //
+            2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15,
+        );
+        let bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(p.cast()));
+        let twice = _mm256_shuffle_epi8(bytes, lanes);
+        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(twice), _mm256_set1_epi16(0x000f));
+        let low = _mm256_and_si256(twice, _mm256_set1_epi16(0x0f00));
+        let halves = _mm256_or_si256(high, low);
+        // The four bytes of each number, then pairs of them, then all.
+        let mut parts = [halves; 4];
+        for (part, bytes) in parts.iter_mut().zip(&table.bytes) {
+            let bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast()));
+            *part = _mm256_shuffle_epi8(bytes, *part);
+        }
+        let [a, b, c, d] = parts;
+        let pairs = [
+            [_mm256_unpacklo_epi8(a, b), _mm256_unpacklo_epi8(c, d)],
+            [_mm256_unpackhi_epi8(a, b), _mm256_unpackhi_epi8(c, d)],
+        ];
+        for (i, [low, high]) in pairs.into_iter().enumerate() {
+            out[2 * i] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low, high));
+            out[2 * i + 1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low, high));
+        }
     }
     #[inline(always)]
     unsafe fn spread_bytes(p: *const i8) -> [__m256i; 4] {

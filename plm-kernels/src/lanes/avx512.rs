@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::{Lanes, Task};
+use super::{Lanes, Table, Task};
 
 /// Sixteen f32 of AVX-512.
 #[derive(Clone, Copy)]
@@ -140,13 +140,15 @@ impl Lanes for Avx512 {
         )
     }
     #[inline(always)]
-    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> __m512 {
+    unsafe fn look_up(p: *const u8, table: &Table, out: &mut [__m512; 8]) {
         // A permutation looks at the four low bits of an index alone, so the neighbours that a
         // shift of words brings along do not matter.
-        let bytes = _mm_loadl_epi64(p.cast());
-        let halves = _mm_unpacklo_epi8(_mm_srli_epi16::<4>(bytes), bytes);
-        let table = _mm512_loadu_ps(table.as_ptr());
-        _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(halves), table)
+        let table = _mm512_loadu_ps(table.numbers.as_ptr());
+        for (v, out) in out[..2].iter_mut().enumerate() {
+            let bytes = _mm_loadl_epi64(p.add(8 * v).cast());
+            let halves = _mm_unpacklo_epi8(_mm_srli_epi16::<4>(bytes), bytes);
+            *out = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(halves), table);
+        }
     }
     #[inline(always)]
     unsafe fn spread_bytes(p: *const i8) -> [__m512i; 4] {

@@ -2,7 +2,7 @@ use std::arch::aarch64::*;
 
 use half::f16;
 
-use super::{Lanes, Task};
+use super::{Lanes, Table, Task};
 
 /// Four f32 of NEON.
 #[derive(Clone, Copy)]
@@ -118,14 +118,17 @@ impl Lanes for Neon {
         )
     }
     #[inline(always)]
-    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> float32x4_t {
-        let [a, b] = p.cast::<[u8; 2]>().read_unaligned().map(u32::from);
-        let halves = [a >> 4, a & 15, b >> 4, b & 15];
-        // The four bytes of each number.
-        let bytes = vmulq_n_u32(vld1q_u32(halves.as_ptr()), 0x0404_0404);
-        let bytes = vreinterpretq_u8_u32(vaddq_u32(bytes, vdupq_n_u32(0x0302_0100)));
-        let table = vld1q_u8_x4(table.as_ptr().cast());
-        vreinterpretq_f32_u8(vqtbl4q_u8(table, bytes))
+    unsafe fn look_up(p: *const u8, table: &Table, out: &mut [float32x4_t; 8]) {
+        let table = vld1q_u8_x4(table.numbers.as_ptr().cast());
+        for (v, out) in out.iter_mut().enumerate() {
+            let [a, b] = p.add(2 * v).cast::<[u8; 2]>().read_unaligned();
+            let [a, b] = [u32::from(a), u32::from(b)];
+            let halves = [a >> 4, a & 15, b >> 4, b & 15];
+            // The four bytes of each number.
+            let bytes = vmulq_n_u32(vld1q_u32(halves.as_ptr()), 0x0404_0404);
+            let bytes = vreinterpretq_u8_u32(vaddq_u32(bytes, vdupq_n_u32(0x0302_0100)));
+            *out = vreinterpretq_f32_u8(vqtbl4q_u8(table, bytes));
+        }
     }
     #[inline(always)]
     unsafe fn splat_pair(x: i32) -> int32x4_t {

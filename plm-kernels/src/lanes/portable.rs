@@ -1,6 +1,6 @@
 use half::{bf16, f16};
 
-use super::Lanes;
+use super::{Lanes, Table};
 
 /// Eight f32 in an array, for the compiler to vectorise as it can.
 #[derive(Clone, Copy)]
@@ -114,9 +114,12 @@ impl Lanes for Portable {
         )
     }
     #[inline(always)]
-    unsafe fn look_up(p: *const u8, table: &[f32; 16]) -> [f32; 8] {
-        let bytes = p.cast::<[u8; 4]>().read_unaligned();
-        map(|i| table[usize::from(bytes[i / 2] >> (4 - i % 2 * 4) & 15)])
+    unsafe fn look_up(p: *const u8, table: &Table, out: &mut [[f32; 8]; 8]) {
+        for (v, out) in out[..4].iter_mut().enumerate() {
+            let bytes = p.add(4 * v).cast::<[u8; 4]>().read_unaligned();
+            let half = |i: usize| usize::from(bytes[i / 2] >> (4 - i % 2 * 4) & 15);
+            *out = map(|i| table.numbers[half(i)]);
+        }
     }
     #[inline(always)]
     unsafe fn splat_pair(x: i32) -> [i32; 8] {
