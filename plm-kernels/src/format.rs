@@ -13,7 +13,7 @@ use crate::matrix::BLOCK;
 use crate::rounding::{round_block, store_block};
 
 pub(crate) use nf4::NormalFloats;
-pub(crate) use words::{Words, round_step};
+pub(crate) use words::{round_step, step_words};
 
 /// Rows of weights in one format.
 pub(crate) trait Format: Copy {
@@ -75,6 +75,12 @@ impl Ahead {
     pub(crate) const NEAR: Self = Self {
         bytes: 4096,
         shift: 0,
+    };
+
+    /// Nothing is.
+    pub(crate) const NONE: Self = Self {
+        bytes: 0,
+        shift: usize::BITS - 1,
     };
 
     /// Fetches what belongs to `bytes` bytes of weights from `at` on.

@@ -8,28 +8,18 @@ use crate::rounding::{PAIRS, round_in_order};
 /// The most blocks of a step.
 const MOST_BLOCKS: usize = 16;
 
-/// Rows of activations as 16-bit integers, two a word, in blocks with a scale.
+/// Words of a step of one row, with vectors of `n` numbers.
 ///
-/// They are multiplied in steps of `N` blocks, as many as a vector has numbers: four times `N / 4`, so
-/// that the sums of all blocks of a step are one vector, for the scales to be multiplied with at once. A
-/// step of a row is `N` blocks, spread as [`spread`] says, and then, in the order of [`quad_of`], their
+/// Rows of activations are multiplied in steps of `n` blocks: four times `n / 4`, so that the sums of
+/// all blocks of a step are one vector, for the scales to be multiplied with at once. A step of a row is
+/// `n` blocks of 16-bit integers, spread as [`spread`] says, and then, in the order of [`quad_of`], their
 /// scales and what codes that are 8 more than they stand for add to their sums.
-#[derive(Clone, Copy)]
-pub(crate) struct Words(*const i32);
-
-impl Words {
-    /// Words of a step of `n` blocks of one row.
-    pub(crate) const fn step(n: usize) -> usize {
-        n * (PAIRS + 2)
-    }
-
-    /// What was written, step by step, by [`round_step`] for some rows in turn.
-    pub(crate) fn new(steps: *const i32) -> Self {
-        Self(steps)
-    }
+pub(crate) const fn step_words(n: usize) -> usize {
+    assert!(n <= MOST_BLOCKS);
+    n * (PAIRS + 2)
 }
 
-/// Rounds a step of one row, whose numbers it begins with; those that are missing are zeros.
+/// Rounds the step of one row that `x` begins with, with zeros where it ends, to [`step_words`] words.
 #[inline(always)]
 pub(crate) unsafe fn round_step<L: Lanes>(x: &[f32], to: *mut i32) {
     let integers = to.cast::<i16>();
@@ -61,13 +51,13 @@ pub(crate) unsafe fn round_step<L: Lanes>(x: &[f32], to: *mut i32) {
 }
 
 impl<C: Codes> Blocks<C> {
-    /// Products of a stretch of weights with `R` rows of activations, whose steps begin with the first
-    /// weight. Sums of a block are exact.
+    /// Products of a stretch of weights with `R` rows of activations, a step of each in turn, from that
+    /// of the first weight on. Sums of a block are exact.
     #[inline(always)]
     pub(crate) unsafe fn dot_words<L: Lanes, const R: usize>(
         self,
         weights: Stretch,
-        Words(x): Words,
+        x: *const i32,
     ) -> [f32; R] {
         let (start, blocks) = self.blocks_of(weights);
         let (first, scales) = (self.codes.add(start * C::BYTES), self.scales.add(start));
@@ -77,7 +67,7 @@ impl<C: Codes> Blocks<C> {
             let block = step * L::N;
             let codes = first.add(block * C::BYTES);
             weights.ahead.fetch(first, codes, L::N * C::BYTES);
-            let x = x.add(step * R * Words::step(L::N));
+            let x = x.add(step * R * step_words(L::N));
             add_step::<L, C, R>(codes, scales.add(block), x, &mut sums);
         }
         let (done, rest) = (whole * L::N, blocks % L::N);
@@ -87,7 +77,7 @@ impl<C: Codes> Blocks<C> {
             codes.copy_to_nonoverlapping(last.0.as_mut_ptr(), rest * C::BYTES);
             let scales = scales.add(done);
             scales.copy_to_nonoverlapping(last.1.as_mut_ptr(), rest);
-            let x = x.add(whole * R * Words::step(L::N));
+            let x = x.add(whole * R * step_words(L::N));
             add_step::<L, C, R>(last.0.as_ptr(), last.1.as_ptr(), x, &mut sums);
         }
         let mut totals = [0.0; R];
@@ -111,7 +101,7 @@ unsafe fn add_step<L: Lanes, C: Codes, const R: usize>(
     for quarter in 0..4 {
         let w = C::spread::<L>(codes.add(quarter * L::N / 4 * C::BYTES));
         for r in 0..R {
-            let x = x.add(r * Words::step(L::N) + 4 * quarter * L::N);
+            let x = x.add(r * step_words(L::N) + 4 * quarter * L::N);
             let mut dot = zero;
             for v in 0..4 {
                 dot = L::dot(w[v], L::load_pairs(x.add(v * L::N)), dot);
@@ -121,7 +111,7 @@ unsafe fn add_step<L: Lanes, C: Codes, const R: usize>(
     }
     let scales = L::by_quads(L::load_f16(scales.cast()));
     for r in 0..R {
-        let x = x.add(r * Words::step(L::N) + L::N * PAIRS);
+        let x = x.add(r * step_words(L::N) + L::N * PAIRS);
         let mut dot = L::sum_quads(dots[r]);
         if C::IS_OFFSET {
             dot = L::sub_words(dot, L::load_pairs(x.add(L::N)));

@@ -6,7 +6,7 @@ use super::{
     Activation, Blocks, Bytes, Dense, Nibbles, NormalFloats, Product, Weights, with_format,
 };
 use crate::activation::gelu;
-use crate::format::{Ahead, Codes, Format, LINE_WORDS, Stretch, Words, round_step};
+use crate::format::{Ahead, Codes, Format, LINE_WORDS, Stretch, round_step, step_words};
 use crate::lanes::{Lanes, Level, Task, run, run_with_dot};
 use crate::matrix::BLOCK;
 use crate::scratch::Aligned;
@@ -117,33 +117,32 @@ impl Activations {
         let columns = x.len() / rows;
         // Quantised rows end at a whole block, and so must the activations.
         let padded = columns.next_multiple_of(BLOCK);
-        let step = level.lanes() * BLOCK;
-        let num_words = columns.div_ceil(step) * Words::step(level.lanes());
-        let (num_floats, num_words) = (
-            if in_floats { padded } else { 0 },
-            if in_words { num_words } else { 0 },
-        );
+        let steps = columns.div_ceil(level.lanes() * BLOCK);
+        let num_floats = if in_floats { padded } else { 0 };
+        let num_words = match in_words {
+            true => steps * step_words(level.lanes()),
+            false => 0,
+        };
         let room = packed.room(rows * (num_floats + num_words));
         let (floats, words) = room.split_at_mut(rows * num_floats);
-        for (first, count) in groups(rows) {
-            let x = &x[first * columns..][..count * columns];
+        let (floats_to, words_to) = (Shared(floats.as_mut_ptr()), Shared(words.as_mut_ptr()));
+        let groups: Vec<_> = groups(rows).collect();
+        for_each(groups.len(), |i| {
+            let (first, rows) = groups[i];
+            let x = &x[first * columns..][..rows * columns];
             if in_floats {
-                let group = &mut floats[first * padded..][..count * padded];
-                for (r, x) in x.chunks(columns.max(1)).enumerate() {
-                    let mut lines = x.chunks(LINE_WORDS);
-                    for to in group.chunks_mut(LINE_WORDS).skip(r).step_by(count) {
-                        let from = lines.next().unwrap_or(&[]);
-                        to[..from.len()].copy_from_slice(from);
-                        to[from.len()..].fill(0.0);
-                    }
-                }
+                // SAFETY: each group has its own part.
+                let to = unsafe {
+                    let to = floats_to.get().add(first * num_floats);
+                    std::slice::from_raw_parts_mut(to, rows * num_floats)
+                };
+                interleave(x, rows, to);
             }
             if in_words {
-                let to = words[first * num_words..][..count * num_words].as_mut_ptr();
-                let to = to.cast();
+                let to = words_to.get().wrapping_add(first * num_words).cast();
                 run(level, Round { x, columns, to });
             }
-        }
+        });
         Self {
             floats: floats.as_ptr(),
             padded,
@@ -153,7 +152,19 @@ impl Activations {
     }
 }
 
-/// Rounds a group of rows.
+/// Writes a cache line of each row in turn, and zeros where rows end.
+fn interleave(x: &[f32], rows: usize, to: &mut [f32]) {
+    for (r, x) in x.chunks((x.len() / rows).max(1)).enumerate() {
+        let mut lines = x.chunks(LINE_WORDS);
+        for to in to.chunks_mut(LINE_WORDS).skip(r).step_by(rows) {
+            let from = lines.next().unwrap_or(&[]);
+            to[..from.len()].copy_from_slice(from);
+            to[from.len()..].fill(0.0);
+        }
+    }
+}
+
+/// Rounds a group of rows, a step of each in turn.
 struct Round<'a> {
     x: &'a [f32],
     columns: usize,
@@ -169,7 +180,7 @@ impl Task for Round<'_> {
         for start in (0..self.columns).step_by(L::N * BLOCK) {
             for x in self.x.chunks(self.columns) {
                 round_step::<L>(&x[start..], to);
-                to = to.add(Words::step(L::N));
+                to = to.add(step_words(L::N));
             }
         }
     }
@@ -214,7 +225,7 @@ struct InWords<'a, C> {
 }
 
 impl<C: Codes> Way for InWords<'_, C> {
-    // They take half the room. These are whole steps.
+    // They take little more than half the room.
     const STRETCH: usize = 2 * NEAR_INPUTS;
 
     fn row_bytes(&self, columns: usize) -> usize {
@@ -223,9 +234,10 @@ impl<C: Codes> Way for InWords<'_, C> {
 
     #[inline(always)]
     unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R] {
-        let step = weights.start / (L::N * BLOCK) * Words::step(L::N);
-        let x = self.x.words.add(row * self.x.num_words + step * R);
-        self.blocks.dot_words::<L, R>(weights, Words::new(x))
+        const { assert!(Self::STRETCH.is_multiple_of(L::N * BLOCK)) };
+        let start = weights.start / (L::N * BLOCK) * step_words(L::N);
+        let x = self.x.words.add(row * self.x.num_words + start * R);
+        self.blocks.dot_words::<L, R>(weights, x)
     }
 }
 
@@ -281,13 +293,18 @@ impl<W: Way> FewRows<'_, W> {
         let ahead = if is_first && is_last {
             Ahead::NEAR
         } else {
-            // The next piece is fetched meanwhile, so that memory has the time of all passes: a stretch in
-            // the only pass over it, or half of it in the first and half in the others.
+            // The next piece is fetched meanwhile, so that memory has the time of two passes: a stretch in
+            // the only pass over it, or half of it in each of the first two.
             let next = self.piece.outputs.len() * self.way.row_bytes(columns);
             let half = self.way.row_bytes(stretch.len()) / 2;
-            Ahead {
-                bytes: if row == 0 { next } else { next + half },
-                shift: u32::from(R != self.rows),
+            let shift = u32::from(R != self.rows);
+            match row / MOST_ROWS {
+                0 => Ahead { bytes: next, shift },
+                1 => Ahead {
+                    bytes: next + half,
+                    shift,
+                },
+                _ => Ahead::NONE,
             }
         };
         for output in self.piece.outputs.clone() {

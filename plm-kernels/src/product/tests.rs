@@ -150,7 +150,7 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
         let few = [Way::Words(false), Way::Words(true)].into_iter();
         let ways = [Way::Floats, Way::Integers]
             .into_iter()
-            .chain(few.filter(|_| rows <= 24))
+            .chain(few.filter(|_| rows <= MOST_FEW_ROWS))
             .chain(precisions.map(Way::Chosen));
         for (way, level) in
             ways.flat_map(|way| Level::available().into_iter().map(move |l| (way, l)))
@@ -215,7 +215,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn every_format_is_the_sum_of_its_weights(
-        rows in 1usize..40, outputs in 1usize..70, columns in 1usize..300,
+        rows in 1usize..40, outputs in 1usize..70, columns in 1usize..600,
     ) {
         check(rows, outputs, columns, 1.0);
     }
@@ -226,7 +226,7 @@ fn several_stretches_panels_and_row_blocks_are_joined() {
     check(9, 200, 700, 1.0);
     check(1100, 13, 33, 1.0);
     check(1, 1030, 2048, 1.0);
-    for rows in 4..=8 {
+    for rows in [4, 5, 6, 7, 8, 12, 13, 24, 25] {
         check(rows, 21, 2048 + 1024 + 37, 1.0);
         check(rows, 21, 2048 + 64, 1.0);
     }
@@ -279,16 +279,102 @@ fn numbers_that_are_none_are_not_lost() {
 
 #[test]
 fn numbers_that_are_none_are_not_lost_in_few_rows() {
-    let formats = Formats::new(8, 64, 1.0);
-    for matrix in formats.matrices() {
-        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut x = numbers(3 * 64, 2);
-            x[64 + 40] = odd;
-            let mut y = vec![0.0; 3 * 8];
-            products(&x, 3, &mut [Product::new(matrix, &mut y)]);
-            for (row, y) in y.chunks(8).enumerate() {
-                assert!(y.iter().all(|y| y.is_finite() == (row != 1)), "{row} {y:?}");
+    for columns in [64, 576] {
+        let formats = Formats::new(8, columns, 1.0);
+        for (matrix, level) in with_levels(&formats.matrices()) {
+            for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x = numbers(7 * columns, 2);
+                x[columns + 40] = odd;
+                let mut y = vec![0.0; 7 * 8];
+                products_at(level, &x, 7, &mut [Product::new(matrix, &mut y)]);
+                for (row, y) in y.chunks(8).enumerate() {
+                    assert!(y.iter().all(|y| y.is_finite() == (row != 1)), "{row} {y:?}");
+                }
             }
+        }
+    }
+}
+
+/// Each matrix with each instruction set that there is.
+fn with_levels<'a>(matrices: &[Matrix<'a>]) -> Vec<(Matrix<'a>, Level)> {
+    let levels = Level::available();
+    let pairs = matrices
+        .iter()
+        .flat_map(|&matrix| levels.iter().map(move |&level| (matrix, level)));
+    pairs.collect()
+}
+
+#[test]
+fn formats_do_not_mind_each_other() {
+    let (outputs, columns) = (21, 700);
+    let formats = Formats::new(outputs, columns, 1.0);
+    let matrices = formats.matrices();
+    for (rows, level) in [1, 3, 7, 12, 24]
+        .into_iter()
+        .flat_map(|rows| Level::available().into_iter().map(move |l| (rows, l)))
+    {
+        let x = numbers(rows * columns, 2);
+        let mut packed = Aligned::default();
+        let mut alone = vec![vec![0.0; rows * outputs]; matrices.len()];
+        let mut together = alone.clone();
+        for (&matrix, y) in matrices.iter().zip(&mut alone) {
+            let mut list = [Product::new(matrix, y)];
+            few::products(level, true, &x, rows, &mut list, &mut packed);
+        }
+        let list = matrices.iter().zip(&mut together);
+        let mut list: Vec<_> = list.map(|(&matrix, y)| Product::new(matrix, y)).collect();
+        few::products(level, true, &x, rows, &mut list, &mut packed);
+        assert_eq!(alone, together, "{rows} {level:?}");
+    }
+}
+
+#[test]
+fn the_largest_integers_do_not_overflow() {
+    let (columns, rows) = (16 * BLOCK + 40, 5);
+    let blocks = columns.div_ceil(BLOCK);
+    let scales = vec![f16::ONE; blocks];
+    let q8 = [-127i8, 127].map(|code| vec![code; blocks * BLOCK]);
+    let q4 = [0x00u8, 0xff].map(|codes| vec![codes; blocks * BLOCK / 2]);
+    let scales = &scales;
+    let weights = [
+        (
+            -127.0,
+            Weights::Q8 {
+                codes: &q8[0],
+                scales,
+            },
+        ),
+        (
+            127.0,
+            Weights::Q8 {
+                codes: &q8[1],
+                scales,
+            },
+        ),
+        (
+            -8.0,
+            Weights::Q4 {
+                codes: &q4[0],
+                scales,
+            },
+        ),
+        (
+            7.0,
+            Weights::Q4 {
+                codes: &q4[1],
+                scales,
+            },
+        ),
+    ];
+    for ((weight, weights), x) in weights.into_iter().flat_map(|w| [(w, 1.0), (w, -1.0)]) {
+        let matrix = Matrix::new(1, columns, weights);
+        for level in Level::available() {
+            let (x, mut y) = (vec![x; rows * columns], vec![0.0; rows]);
+            let mut list = [Product::new(matrix, &mut y)];
+            few::products(level, true, &x, rows, &mut list, &mut Aligned::default());
+            let expected = weight * x[0] * columns as f32;
+            let is_near = |y: &f32| (y - expected).abs() <= 1e-6 * expected.abs();
+            assert!(y.iter().all(is_near), "{level:?}: {y:?} for {expected}");
         }
     }
 }
