@@ -332,47 +332,29 @@ fn formats_do_not_mind_each_other() {
 fn the_largest_integers_do_not_overflow() {
     let (columns, rows) = (16 * BLOCK + 40, 5);
     let blocks = columns.div_ceil(BLOCK);
-    let scales = vec![f16::ONE; blocks];
-    let q8 = [-127i8, 127].map(|code| vec![code; blocks * BLOCK]);
-    let q4 = [0x00u8, 0xff].map(|codes| vec![codes; blocks * BLOCK / 2]);
-    let scales = &scales;
-    let weights = [
-        (
-            -127.0,
-            Weights::Q8 {
-                codes: &q8[0],
-                scales,
-            },
-        ),
-        (
-            127.0,
-            Weights::Q8 {
-                codes: &q8[1],
-                scales,
-            },
-        ),
-        (
-            -8.0,
-            Weights::Q4 {
-                codes: &q4[0],
-                scales,
-            },
-        ),
-        (
-            7.0,
-            Weights::Q4 {
-                codes: &q4[1],
-                scales,
-            },
-        ),
-    ];
-    for ((weight, weights), x) in weights.into_iter().flat_map(|w| [(w, 1.0), (w, -1.0)]) {
-        let matrix = Matrix::new(1, columns, weights);
-        for level in Level::available() {
+    let scales = &vec![f16::ONE; blocks];
+    for (byte, nibbles, nibble) in [(-127i8, 0x00u8, -8.0), (127, 0xff, 7.0)] {
+        let q8 = Weights::Q8 {
+            codes: &vec![byte; blocks * BLOCK],
+            scales,
+        };
+        let q4 = Weights::Q4 {
+            codes: &vec![nibbles; blocks * BLOCK / 2],
+            scales,
+        };
+        let matrices = [q8, q4].map(|weights| Matrix::new(1, columns, weights));
+        for ((matrix, level), x) in with_levels(&matrices)
+            .into_iter()
+            .flat_map(|pair| [1.0, -1.0].map(|x| (pair, x)))
+        {
+            let weight = match matrix.weights() {
+                Weights::Q8 { .. } => f32::from(byte),
+                _ => nibble,
+            };
+            let expected = weight * x * columns as f32;
             let (x, mut y) = (vec![x; rows * columns], vec![0.0; rows]);
             let mut list = [Product::new(matrix, &mut y)];
             few::products(level, true, &x, rows, &mut list, &mut Aligned::default());
-            let expected = weight * x[0] * columns as f32;
             let is_near = |y: &f32| (y - expected).abs() <= 1e-6 * expected.abs();
             assert!(y.iter().all(is_near), "{level:?}: {y:?} for {expected}");
         }
