@@ -115,7 +115,8 @@ pub(crate) trait Lanes: Copy + 'static {
 /// Sixteen numbers to look up.
 pub(crate) struct Table {
     numbers: [f32; 16],
-    /// The four bytes of each, the lowest first.
+    /// The four bytes of each, the lowest first, for AVX2.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     bytes: [[u8; 16]; 4],
 }
 

@@ -22,6 +22,7 @@ fn few_rows(level: Level, list: &[Product<'_>]) -> usize {
 }
 
 /// The most that [`few_rows`] says.
+#[cfg(any(target_arch = "x86_64", test))]
 const MOST_FEW_ROWS: usize = 24;
 
 /// Calls a generic function with the format of a matrix.

@@ -126,9 +126,10 @@ impl Activations {
         let room = packed.room(rows * (num_floats + num_words));
         let (floats, words) = room.split_at_mut(rows * num_floats);
         let (floats_to, words_to) = (Shared(floats.as_mut_ptr()), Shared(words.as_mut_ptr()));
-        let groups: Vec<_> = groups(rows).collect();
-        for_each(groups.len(), |i| {
-            let (first, rows) = groups[i];
+        for_each(groups(rows).count(), |i| {
+            let Some((first, rows)) = groups(rows).nth(i) else {
+                return;
+            };
             let x = &x[first * columns..][..rows * columns];
             if in_floats {
                 // SAFETY: each group has its own part.
