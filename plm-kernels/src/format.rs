@@ -17,6 +17,9 @@ pub(crate) use words::{round_step, step_words};
 
 /// Rows of weights in one format.
 pub(crate) trait Format: Copy {
+    /// How many bytes ahead weights that are read once are fetched; where decoding was fastest with AVX2.
+    const NEAR: usize;
+
     /// Bytes from one row of weights to the next.
     fn row_bytes(self, columns: usize) -> usize;
 
@@ -71,12 +74,6 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Weights that are read once are fetched shortly before.
-    pub(crate) const NEAR: Self = Self {
-        bytes: 4096,
-        shift: 0,
-    };
-
     /// Nothing is.
     pub(crate) const NONE: Self = Self {
         bytes: 0,
@@ -156,6 +153,8 @@ impl Float for f16 {
 pub(crate) struct Dense<T>(pub(crate) *const T);
 
 impl<T: Float> Format for Dense<T> {
+    const NEAR: usize = 1024;
+
     fn row_bytes(self, columns: usize) -> usize {
         columns * size_of::<T>()
     }
@@ -255,6 +254,8 @@ impl<T: Float> Format for Dense<T> {
 pub(crate) trait Codes: Copy {
     /// Bytes of a block.
     const BYTES: usize;
+    /// As [`Format::NEAR`].
+    const NEAR: usize;
     /// The codes of a block, `L::N` at a time in the order of the weights, of which there are
     /// `BLOCK / L::N`.
     unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]);
@@ -270,6 +271,7 @@ pub(crate) struct Bytes;
 
 impl Codes for Bytes {
     const BYTES: usize = BLOCK;
+    const NEAR: usize = 1536;
     const IS_OFFSET: bool = false;
     #[inline(always)]
     unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]) {
@@ -289,6 +291,7 @@ pub(crate) struct Nibbles;
 
 impl Codes for Nibbles {
     const BYTES: usize = BLOCK / 2;
+    const NEAR: usize = 4096;
     const IS_OFFSET: bool = true;
     #[inline(always)]
     unsafe fn load<L: Lanes>(block: *const u8, out: &mut [L::V; BLOCK / 4]) {
@@ -381,6 +384,8 @@ impl<C: Codes> Blocks<C> {
 }
 
 impl<C: Codes> Format for Blocks<C> {
+    const NEAR: usize = C::NEAR;
+
     fn row_bytes(self, columns: usize) -> usize {
         columns.div_ceil(BLOCK) * C::BYTES
     }

@@ -137,6 +137,8 @@ impl NormalFloats {
 }
 
 impl Format for NormalFloats {
+    const NEAR: usize = 4096;
+
     fn row_bytes(self, columns: usize) -> usize {
         columns / 2
     }

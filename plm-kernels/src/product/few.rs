@@ -192,6 +192,9 @@ trait Way {
     /// Inputs of a pass, of [`MOST_ROWS`] rows or more.
     const STRETCH: usize;
 
+    /// As [`Format::NEAR`].
+    const NEAR: usize;
+
     /// Bytes from one row of weights to the next.
     fn row_bytes(&self, columns: usize) -> usize;
 
@@ -207,6 +210,7 @@ struct InFloats<'a, F> {
 
 impl<F: Format> Way for InFloats<'_, F> {
     const STRETCH: usize = NEAR_INPUTS;
+    const NEAR: usize = F::NEAR;
 
     fn row_bytes(&self, columns: usize) -> usize {
         self.format.row_bytes(columns)
@@ -228,6 +232,7 @@ struct InWords<'a, C> {
 impl<C: Codes> Way for InWords<'_, C> {
     // They take little more than half the room.
     const STRETCH: usize = 2 * NEAR_INPUTS;
+    const NEAR: usize = C::NEAR;
 
     fn row_bytes(&self, columns: usize) -> usize {
         self.blocks.row_bytes(columns)
@@ -292,7 +297,10 @@ impl<W: Way> FewRows<'_, W> {
         let (outputs, columns) = (product.matrix.rows(), product.matrix.columns());
         let (is_first, is_last) = (stretch.start == 0, stretch.end == columns);
         let ahead = if is_first && is_last {
-            Ahead::NEAR
+            Ahead {
+                bytes: W::NEAR,
+                shift: 0,
+            }
         } else {
             // The next piece is fetched meanwhile, so that memory has the time of two passes: a stretch in
             // the only pass over it, or half of it in each of the first two.
