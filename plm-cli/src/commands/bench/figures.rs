@@ -7,6 +7,7 @@ use plm::{
     Content, Conversation, Decoding, DeviceChoice, EncodeOptions, Image, LoadOptions,
     MatmulPrecision, PerceptionLM, Precision, Prompt, VisionInputType,
 };
+use plm_kernels::machine;
 use serde::{Deserialize, Serialize};
 
 use crate::args::BenchFormat;
@@ -24,6 +25,9 @@ const ANSWER: usize = 64;
 
 /// Sequences of a batch.
 const BATCH: usize = 8;
+
+/// How often the CPU's limit is measured before each time that a figure is.
+const LIMIT_REPEAT: usize = 3;
 
 /// What was measured of one format; times are medians in seconds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,6 +60,8 @@ pub(crate) struct Work {
     pub(crate) count: usize,
     pub(crate) seconds: f64,
     pub(crate) flops: u64,
+    /// Operations a second in a large product, on the CPU, in turns with this.
+    pub(crate) limit_flops: Option<f64>,
 }
 
 /// Tokens of an answer, which memory bounds.
@@ -66,6 +72,8 @@ pub(crate) struct Decode {
     pub(crate) tokens_per_s: f64,
     /// Weights, keys and values that are read for one token.
     pub(crate) bytes_per_token: u64,
+    /// Bytes a second that are read from memory, on the CPU, in turns with this.
+    pub(crate) limit_bytes_per_s: Option<f64>,
 }
 
 /// Several answers at once.
@@ -109,7 +117,9 @@ pub(crate) fn measure(
     let picture = checkered(448, 448)?;
     let prompt = plm.encode(&ask(&picture, "What is in this picture?"))?;
     let media = &prompt.media[0];
+    let mut limit = CpuLimit::new(plm.device(), machine::matrix_rate);
     let vision_s = warm_median(plm.device(), repeat, || {
+        limit.measure();
         timed(|| {
             synchronized(plm.device(), || {
                 in_pool(plm.device(), || {
@@ -133,20 +143,11 @@ pub(crate) fn measure(
         if tokens + 2 * ANSWER > config.text.max_positions {
             continue;
         }
-        let (prefill_s, tokens_per_s) = read_and_answer(&plm, tokens, 1, repeat)?;
-        prefill.push(Work {
-            count: tokens,
-            seconds: prefill_s,
-            flops: config.prefill_flops(tokens),
-        });
-        decode.push(Decode {
-            context: tokens,
-            tokens_per_s,
-            bytes_per_token: plm.model().language_model.bytes_per_token()
-                + config.text.kv_cache_bytes(tokens + ANSWER / 2),
-        });
+        let (read, answer) = read_and_answer(&plm, tokens, 1, repeat)?;
+        prefill.push(read);
+        decode.push(answer);
     }
-    let (_, tokens_per_s) = read_and_answer(&plm, SHORT, BATCH, 1)?;
+    let (_, batch) = read_and_answer(&plm, SHORT, BATCH, repeat.min(3))?;
     let second = plm.encode(&ask(&picture, "How many colours are there?"))?;
     plm.generate_prompt(&second, &decoding)?;
     let second = plm.generate_prompt(&second, &decoding)?;
@@ -161,12 +162,13 @@ pub(crate) fn measure(
             count: 1,
             seconds: vision_s,
             flops: config.vision_flops(1),
+            limit_flops: limit.median(),
         },
         prefill,
         decode,
         batch: Batch {
             sequences: BATCH,
-            tokens_per_s,
+            tokens_per_s: batch.tokens_per_s,
         },
         answer_s,
         second_question_vision_s: second.timing.vision.as_secs_f64(),
@@ -208,19 +210,21 @@ fn answer(plm: &PerceptionLM, prompt: &Prompt, decoding: &Decoding) -> Result<f6
     })
 }
 
-/// Median seconds to read `tokens` tokens, and median tokens a second of `batch` answers to them.
+/// Reads `tokens` tokens, then makes `batch` answers to them.
 fn read_and_answer(
     plm: &PerceptionLM,
     tokens: usize,
     batch: usize,
     repeat: usize,
-) -> Result<(f64, f64), Error> {
+) -> Result<(Work, Decode), Error> {
     let decoder = &plm.model().language_model;
     let device = plm.device();
     let vocab_size = plm.config().text.vocab_size as u32;
     let ids: Vec<u32> = (0..tokens as u32).map(|i| i * 7919 % vocab_size).collect();
     let mut prefill = Vec::new();
     let mut decode = Vec::new();
+    let mut matrix_limit = CpuLimit::new(device, machine::matrix_rate);
+    let mut read_limit = CpuLimit::new(device, machine::read_bandwidth);
     // A long prompt takes long; its rate varies little.
     let repeat = match tokens {
         SHORT => repeat,
@@ -233,6 +237,7 @@ fn read_and_answer(
             prefill.clear();
             decode.clear();
         }
+        matrix_limit.measure();
         in_pool(device, || {
             let start = Instant::now();
             let prompt: Tensor<3> = decoder.embed(&ids, device)?.unsqueeze();
@@ -242,6 +247,7 @@ fn read_and_answer(
             prefill.push(start.elapsed().as_secs_f64());
             cache.select(&vec![0; batch]);
 
+            read_limit.measure();
             let start = Instant::now();
             for _ in 0..ANSWER / 2 {
                 let embedding: Tensor<3> =
@@ -254,7 +260,46 @@ fn read_and_answer(
             Ok::<_, plm::Error>(())
         })?;
     }
-    Ok((middle(prefill), middle(decode)))
+    let config = plm.config();
+    let read = Work {
+        count: tokens,
+        seconds: middle(prefill),
+        flops: config.prefill_flops(tokens),
+        limit_flops: matrix_limit.median(),
+    };
+    let answer = Decode {
+        context: tokens,
+        tokens_per_s: middle(decode),
+        bytes_per_token: decoder.bytes_per_token()
+            + config.text.kv_cache_bytes(tokens + ANSWER / 2),
+        limit_bytes_per_s: read_limit.median(),
+    };
+    Ok((read, answer))
+}
+
+/// What the CPU can do at most, measured in turns with a figure: a shared machine changes from minute to
+/// minute.
+struct CpuLimit {
+    of_cpu: Option<fn(usize) -> f64>,
+    rates: Vec<f64>,
+}
+
+impl CpuLimit {
+    fn new(device: &Device, rate: fn(usize) -> f64) -> Self {
+        Self {
+            of_cpu: is_cpu(device).then_some(rate),
+            rates: Vec::new(),
+        }
+    }
+
+    fn measure(&mut self) {
+        let rate = self.of_cpu.map(|rate| rate(LIMIT_REPEAT));
+        self.rates.extend(rate);
+    }
+
+    fn median(self) -> Option<f64> {
+        self.of_cpu.map(|_| middle(self.rates))
+    }
 }
 
 /// The token of the greatest logit, of the first sequence.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::synchronized;
 use crate::error::Error;
 
-/// How often a limit is measured; the best is given.
+/// How often a limit is measured; of the CPU the median is given, of a GPU the best.
 const REPEAT: usize = 5;
 
 /// Seconds of work from which on a measurement on a GPU is not dominated by its start.

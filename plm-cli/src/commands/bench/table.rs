@@ -33,7 +33,8 @@ pub(crate) fn of(report: &Report) -> String {
         let tiles = format!("preprocessing, {} tiles", figures.preprocess_tiles);
         line(&tiles, milliseconds(figures.preprocess_s), None);
         let share = |work: &super::figures::Work| {
-            Some(work.flops as f64 / work.seconds / limits.matrix_flops)
+            let limit = work.limit_flops.unwrap_or(limits.matrix_flops);
+            Some(work.flops as f64 / work.seconds / limit)
         };
         let vision = &figures.vision;
         line(
@@ -49,7 +50,8 @@ pub(crate) fn of(report: &Report) -> String {
             let name = format!("decode after {} tokens", decode.context);
             let read = decode.tokens_per_s * decode.bytes_per_token as f64;
             let value = format!("{:.2} tok/s", decode.tokens_per_s);
-            line(&name, value, Some(read / limits.read_bytes_per_s));
+            let limit = decode.limit_bytes_per_s.unwrap_or(limits.read_bytes_per_s);
+            line(&name, value, Some(read / limit));
         }
         let name = format!("decode, batch of {}", figures.batch.sequences);
         line(
