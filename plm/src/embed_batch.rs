@@ -120,5 +120,5 @@ fn passes(media: &[&Media], device: &Device) -> Vec<Tensor<4>> {
         let shape = [tiles.len(), 3, size as usize, size as usize];
         Tensor::from_data(TensorData::new(values, shape), device)
     };
-    all.chunks(tiles_per_pass(size)).map(pass).collect()
+    all.chunks(tiles_per_pass(size, device)).map(pass).collect()
 }

@@ -3,6 +3,7 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use plm_linear::Linear;
+use plm_linear::host::is_cpu;
 use plm_llm::Decoder;
 use plm_processor::{Media, Prompt};
 use plm_projector::Projector;
@@ -11,12 +12,19 @@ use plm_vision::PerceptionEncoder;
 use crate::checkpoint::{ParameterVisitor, linears, parameters, visit_parameters};
 use crate::{Config, Error};
 
-/// Pixels that go through the vision tower at once; it bounds the memory of activations.
-const PIXELS_PER_PASS: usize = 4 * 448 * 448;
+/// Pixels of a large tile.
+const TILE_PIXELS: usize = 448 * 448;
 
-/// Tiles that go through the vision tower at once.
-pub(crate) fn tiles_per_pass(tile_size: u32) -> usize {
-    (PIXELS_PER_PASS / (tile_size as usize).pow(2).max(1)).max(1)
+/// Tiles that go through the vision tower at once; it bounds the memory of activations.
+///
+/// On the CPU a large tile goes alone: the activations of several leave the caches, and their memory
+/// comes anew from the system for each operation.
+pub(crate) fn tiles_per_pass(tile_size: u32, device: &Device) -> usize {
+    let pixels = match is_cpu(device) {
+        true => TILE_PIXELS,
+        false => 4 * TILE_PIXELS,
+    };
+    (pixels / (tile_size as usize).pow(2).max(1)).max(1)
 }
 
 /// The network of a PerceptionLM: vision tower, projector and text decoder.
@@ -195,7 +203,7 @@ impl Model {
 /// A picture's normalised tiles, a few at a time, `[tiles, 3, size, size]`.
 fn tile_passes<'a>(media: &'a Media, device: &'a Device) -> impl Iterator<Item = Tensor<4>> {
     let num_tiles = media.tiles.len();
-    let pass = tiles_per_pass(media.tiles.tile_size());
+    let pass = tiles_per_pass(media.tiles.tile_size(), device);
     (0..num_tiles)
         .step_by(pass)
         .map(move |start| pixel_values(media, start..(start + pass).min(num_tiles), device))
