@@ -237,22 +237,34 @@ pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|x| x - max - log_sum).collect()
 }
 
+/// Logits that are looked at together.
+const CHUNK: usize = 64;
+
 pub(crate) fn check_finite(logits: &[f32]) -> Result<(), Error> {
-    if logits.iter().any(|x| x.is_nan() || *x == f32::INFINITY) {
-        return Err(Error::NotFinite);
+    // By chunks, in which nothing stops early, so that vectors do it.
+    let is_wrong = |chunk: &[f32]| {
+        let wrong = |x: &f32| x.is_nan() | (*x == f32::INFINITY);
+        chunk.iter().fold(false, |any, x| any | wrong(x))
+    };
+    match logits.chunks(CHUNK).any(is_wrong) {
+        true => Err(Error::NotFinite),
+        false => Ok(()),
     }
-    Ok(())
 }
 
-/// The id of the greatest logit, the lowest among equals.
+/// The id of the greatest logit, the lowest among equals; those that are no number are passed over, and
+/// where there is no other, or none at all, it is 0.
 pub fn argmax(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = id;
+    // As many greatest ones as vectors hold; then where the greatest of them is.
+    let mut most = [f32::NEG_INFINITY; CHUNK];
+    for chunk in logits.chunks(CHUNK) {
+        for (most, logit) in most.iter_mut().zip(chunk) {
+            *most = if *logit > *most { *logit } else { *most };
         }
     }
-    best as u32
+    let greatest = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let first = logits.iter().position(|logit| *logit == greatest);
+    first.unwrap_or(0) as u32
 }
 
 fn softmax(scores: &[f32]) -> Vec<f32> {
@@ -320,6 +332,27 @@ mod tests {
             sampling(random).unwrap_err().to_string(),
             "top_p is 1.5; it must lie in 0..=1"
         );
+    }
+
+    #[test]
+    fn the_greatest_and_the_wrong_are_found_wherever_they_are() {
+        for len in [1, 63, 64, 65, 200] {
+            for at in 0..len {
+                let mut logits: Vec<f32> = (0..len).map(|i| (i % 7) as f32 - 20.0).collect();
+                logits[at] = -1.0;
+                logits[len - 1] = -1.0;
+                assert_eq!(argmax(&logits), at as u32, "{at} of {len}");
+                assert!(check_finite(&logits).is_ok());
+                for wrong in [f32::NAN, f32::INFINITY] {
+                    logits[at] = wrong;
+                    assert!(check_finite(&logits).is_err(), "{wrong} at {at} of {len}");
+                }
+            }
+        }
+        assert_eq!(argmax(&[]), 0);
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), 0);
+        assert_eq!(argmax(&[f32::NAN, -5.0, f32::NAN]), 1);
+        assert!(check_finite(&[f32::NEG_INFINITY]).is_ok());
     }
 
     #[test]

@@ -81,6 +81,9 @@ impl PerceptionLM {
         let logits = self.model().language_model.logits(hidden);
         let vocab_size = logits.dims()[2];
         let values = self.to_host(logits)?.values;
+        if values.len() == vocab_size {
+            return Ok(vec![values]);
+        }
         Ok(values.chunks(vocab_size).map(<[f32]>::to_vec).collect())
     }
 

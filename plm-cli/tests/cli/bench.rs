@@ -32,6 +32,11 @@ fn a_tiny_model_is_measured_in_each_format() {
         assert_eq!(figures["prefill"].as_array().unwrap().len(), 2);
         assert_eq!(figures["decode"].as_array().unwrap().len(), 2);
         assert!(figures["vision"]["flops"].as_u64().unwrap() > 0);
+        let vision = &figures["vision"]["limit_flops"];
+        let decode = &figures["decode"][0]["limit_bytes_per_s"];
+        for limit in [vision, decode] {
+            assert!(limit.as_f64().unwrap() > 0.0);
+        }
     }
     let bytes = |i: usize| formats[i]["weight_bytes"].as_u64().unwrap();
     assert!(bytes(1) < bytes(0));
