@@ -117,6 +117,14 @@ pub(crate) fn measure(
     let picture = checkered(448, 448)?;
     let prompt = plm.encode(&ask(&picture, "What is in this picture?"))?;
     let media = &prompt.media[0];
+    let decoding = Decoding {
+        max_new_tokens: ANSWER,
+        ..Decoding::default()
+    };
+    let answer_s = warm_median(plm.device(), repeat, || answer(&plm, &prompt, &decoding))?;
+    // Of one picture and one answer; what follows needs more.
+    let peak_rss_bytes = memory::peak_rss_bytes();
+
     let mut limit = CpuLimit::new(plm.device(), machine::matrix_rate);
     let vision_s = warm_median(plm.device(), repeat, || {
         limit.measure();
@@ -129,13 +137,6 @@ pub(crate) fn measure(
             .map_err(Error::from)
         })
     })?;
-    let decoding = Decoding {
-        max_new_tokens: ANSWER,
-        ..Decoding::default()
-    };
-    let answer_s = warm_median(plm.device(), repeat, || answer(&plm, &prompt, &decoding))?;
-    // Of one picture and one answer; what follows needs more.
-    let peak_rss_bytes = memory::peak_rss_bytes();
 
     let mut prefill = Vec::new();
     let mut decode = Vec::new();
