@@ -6,12 +6,11 @@
 //!
 //! Weights of few rows are read from memory, not from a cache: each product takes another copy.
 
-use std::time::Instant;
-
 use half::{bf16, f16};
+use plm_kernels::machine::{self, median_seconds};
 use plm_kernels::{
     Attention, BLOCK, BlockFormat, Level, Matrix, Nf4Rounding, Norm, Product, Weights, attention,
-    in_pool, machine, normalize, num_threads, products, quantize, silu_mul,
+    in_pool, normalize, num_threads, products, quantize, silu_mul,
 };
 
 /// Inputs and outputs of a matrix of the decoder's MLP.
@@ -93,7 +92,7 @@ fn report(format: &str, matrices: &[Matrix<'_>]) {
         let x = vec![0.5; rows * INPUTS];
         let mut y = vec![0.0; rows * OUTPUTS];
         let mut turn = 0;
-        let seconds = median(if rows > 16 { 5 } else { 31 }, || {
+        let seconds = median_seconds(if rows > 16 { 5 } else { 31 }, || {
             turn += 1;
             let matrix = matrices[turn % matrices.len()];
             products(&x, rows, &mut [Product::new(matrix, &mut y)]);
@@ -111,7 +110,7 @@ fn attentions() {
     let (tokens, heads, head_dim) = (1025, 16, 64);
     let numbers = vec![0.1; tokens * heads * head_dim];
     let mut out = vec![0.0; numbers.len()];
-    let seconds = median(7, || {
+    let seconds = median_seconds(7, || {
         attention(Attention {
             q: &numbers,
             q_stride: heads * head_dim,
@@ -152,7 +151,7 @@ fn step_attention(batch: usize, len: usize) {
     let caches = vec![cache; 8.max(30_000 / (batch * len))];
     let mut out = vec![0.0; q.len()];
     let mut turn = 0;
-    let seconds = median(31, || {
+    let seconds = median_seconds(31, || {
         turn += 2;
         attention(Attention {
             q: &q,
@@ -183,25 +182,11 @@ fn passes() {
     let rows = 306;
     let (x, weight) = (vec![0.5; rows * INPUTS], vec![1.0; INPUTS]);
     let mut y = vec![0.0; x.len()];
-    let seconds = median(31, || {
+    let seconds = median_seconds(31, || {
         normalize(&x, Norm::Rms { weight: &weight }, 1e-5, &mut y);
     });
     println!("RMS norm of {rows} tokens   {:>8.3} ms", 1e3 * seconds);
     let (mut gate, up) = (vec![0.5; rows * OUTPUTS], vec![0.5; rows * OUTPUTS]);
-    let seconds = median(31, || silu_mul(&mut gate, &up));
+    let seconds = median_seconds(31, || silu_mul(&mut gate, &up));
     println!("SwiGLU of {rows} tokens     {:>8.3} ms", 1e3 * seconds);
-}
-
-/// The median time of several, after one that does not count.
-fn median(count: usize, mut work: impl FnMut()) -> f64 {
-    work();
-    let mut times: Vec<f64> = (0..count)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[count / 2]
 }

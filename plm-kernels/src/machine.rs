@@ -22,7 +22,7 @@ const PIECE_BYTES: usize = 4 << 20;
 pub fn read_bandwidth(repeat: usize) -> f64 {
     let numbers = vec![1.0f32; READ_BYTES / size_of::<f32>()];
     let piece = PIECE_BYTES / size_of::<f32>();
-    let seconds = median(repeat, || {
+    let seconds = median_seconds(repeat, || {
         for_each(numbers.len() / piece, |i| {
             let part = &numbers[i * piece..][..piece];
             black_box(run(Level::best(), Sum(part)));
@@ -62,7 +62,7 @@ pub fn arithmetic_rate(repeat: usize) -> f64 {
     const STEPS: usize = 20_000_000;
     let threads = rayon::current_num_threads();
     let lanes = Level::best().lanes();
-    let seconds = median(repeat, || {
+    let seconds = median_seconds(repeat, || {
         for_each(threads, |_| {
             black_box(run(Level::best(), MultiplyAdd(STEPS)));
         });
@@ -102,14 +102,14 @@ pub fn matrix_rate(repeat: usize) -> f64 {
     let weights = vec![bf16::from_f32(0.5); SIZE * SIZE];
     let matrix = Matrix::new(SIZE, SIZE, Weights::Bf16(&weights));
     let mut y = vec![0.0; SIZE * SIZE];
-    let seconds = median(repeat, || {
+    let seconds = median_seconds(repeat, || {
         products(&x, SIZE, &mut [Product::new(matrix, &mut y)]);
     });
     2.0 * (SIZE as f64).powi(3) / seconds
 }
 
-/// The median of several times, after one that does not count.
-fn median(repeat: usize, mut work: impl FnMut()) -> f64 {
+/// The median seconds of several times that `work` is done, after one that does not count.
+pub fn median_seconds(repeat: usize, mut work: impl FnMut()) -> f64 {
     work();
     let times = (0..repeat.max(1)).map(|_| {
         let start = Instant::now();

@@ -237,34 +237,23 @@ pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|x| x - max - log_sum).collect()
 }
 
-/// Logits that are looked at together.
-const CHUNK: usize = 64;
-
 pub(crate) fn check_finite(logits: &[f32]) -> Result<(), Error> {
-    // By chunks, in which nothing stops early, so that vectors do it.
-    let is_wrong = |chunk: &[f32]| {
-        let wrong = |x: &f32| x.is_nan() | (*x == f32::INFINITY);
-        chunk.iter().fold(false, |any, x| any | wrong(x))
-    };
-    match logits.chunks(CHUNK).any(is_wrong) {
-        true => Err(Error::NotFinite),
-        false => Ok(()),
+    if logits.iter().any(|x| x.is_nan() || *x == f32::INFINITY) {
+        return Err(Error::NotFinite);
     }
+    Ok(())
 }
 
 /// The id of the greatest logit, the lowest among equals; those that are no number are passed over, and
 /// where there is no other, or none at all, it is 0.
 pub fn argmax(logits: &[f32]) -> u32 {
-    // As many greatest ones as vectors hold; then where the greatest of them is.
-    let mut most = [f32::NEG_INFINITY; CHUNK];
-    for chunk in logits.chunks(CHUNK) {
-        for (most, logit) in most.iter_mut().zip(chunk) {
-            *most = if *logit > *most { *logit } else { *most };
+    let mut best = (0, f32::NEG_INFINITY);
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (id, logit);
         }
     }
-    let greatest = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    let first = logits.iter().position(|logit| *logit == greatest);
-    first.unwrap_or(0) as u32
+    best.0 as u32
 }
 
 fn softmax(scores: &[f32]) -> Vec<f32> {
