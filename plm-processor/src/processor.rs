@@ -70,7 +70,7 @@ impl Processor {
         };
         let image = placeholder(MediaKind::Image, "image_token", "image placeholder")?;
         let video = placeholder(MediaKind::Video, "video_token", "video placeholder")?;
-        let prefix = tokenizer.prefix()?;
+        let prefix = tokenizer.prefix().to_vec();
         let bos_token = tokens["bos_token"].clone();
         let template = ChatTemplate::from_files(files, tokens)?;
         Ok(Self {

@@ -4,12 +4,12 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::tokenizer::{
     AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
-use tokenizers::{
-    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
-};
+use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
+use self::json::TokenizerJson;
 use crate::error::{Error, Result};
 
+mod json;
 mod stream;
 mod tiktoken;
 
@@ -34,51 +34,77 @@ pub enum SpecialTokens {
     AsText,
 }
 
-/// A tokenizer whose model can only be BPE: one of any kind would be parsed twice.
-type Inner = TokenizerImpl<
-    BPE,
-    NormalizerWrapper,
-    PreTokenizerWrapper,
-    PostProcessorWrapper,
-    DecoderWrapper,
->;
-
 /// The tokenizer of a checkpoint, from its `tokenizer.json`.
 pub struct Tokenizer {
-    inner: Inner,
+    model: BPE,
+    pre_tokenizer: Option<PreTokenizerWrapper>,
+    added: AddedVocabulary,
     /// The added vocabulary with its special tokens switched off.
-    text_vocabulary: AddedVocabulary,
+    added_as_text: AddedVocabulary,
+    prefix: Vec<u32>,
     vocab_size: usize,
 }
+
+/// Texts are taken as they are.
+const NO_NORMALIZER: Option<&NormalizerWrapper> = None;
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`; `file` is its name for messages.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when it is damaged or does not work on bytes.
+    /// [`Error::Tokenizer`] when it is damaged, does not work on bytes, changes texts before it
+    /// cuts them, or puts tokens after them.
     pub fn from_bytes(json: &[u8], file: &str) -> Result<Self> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Tokenizer {
+        Self::parse(json).map_err(|source| Error::Tokenizer {
             file: file.to_owned(),
             source,
-        };
-        let mut inner: Inner = serde_json::from_slice(json).map_err(|e| failed(e.into()))?;
-        if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
-            return Err(failed("its decoder must be of type ByteLevel".into()));
+        })
+    }
+
+    fn parse(json: &[u8]) -> tokenizers::Result<Self> {
+        let json: TokenizerJson = serde_json::from_slice(json)?;
+        if let Some(version) = json.version.filter(|version| version != "1.0") {
+            return Err(format!("it is of version {version}; known is 1.0").into());
         }
-        if inner.get_normalizer().is_some() {
-            return Err(failed(
-                "it changes texts by a `normalizer`, which must be null".into(),
-            ));
+        if json.decoder["type"] != "ByteLevel" {
+            return Err("its decoder must be of type ByteLevel".into());
         }
-        // Both are for batches of training samples; a prompt is never cut or filled up here.
-        inner.with_truncation(None).map_err(failed)?;
-        inner.with_padding(None);
-        let mut text_vocabulary = inner.get_added_vocabulary().clone();
-        text_vocabulary.set_encode_special_tokens(true);
-        let vocab_size = inner.get_vocab_size(true);
+        if !json.normalizer.is_null() {
+            return Err("it changes texts by a `normalizer`, which must be null".into());
+        }
+        let model = json.model.build()?;
+        let (ids, tokens): (Vec<u32>, Vec<_>) = json
+            .added_tokens
+            .into_iter()
+            .map(|t| (t.id, t.token))
+            .unzip();
+        let mut added = AddedVocabulary::new();
+        added.add_tokens(tokens.iter().cloned(), &model, NO_NORMALIZER)?;
+        for (id, token) in ids.into_iter().zip(&tokens) {
+            let name = &token.content;
+            match added.token_to_id(name, &model) {
+                Some(actual) if actual == id => {}
+                Some(actual) => {
+                    return Err(
+                        format!("token `{name}` says id {id}, its place is {actual}").into(),
+                    );
+                }
+                None => return Err(format!("token {id} has no name").into()),
+            }
+        }
+        let is_new = |name: &&String| model.token_to_id(name).is_none();
+        let vocab_size = model.get_vocab_size() + added.get_vocab().keys().filter(is_new).count();
+        let mut added_as_text = added.clone();
+        added_as_text.set_encode_special_tokens(true);
         Ok(Self {
-            inner,
-            text_vocabulary,
+            pre_tokenizer: serde_json::from_value(json.pre_tokenizer)?,
+            prefix: match json.post_processor {
+                Some(processor) => processor.prefix()?,
+                None => Vec::new(),
+            },
+            model,
+            added,
+            added_as_text,
             vocab_size,
         })
     }
@@ -102,10 +128,10 @@ impl Tokenizer {
             });
         }
         let vocabulary = match special {
-            SpecialTokens::Parse => self.inner.get_added_vocabulary(),
-            SpecialTokens::AsText => &self.text_vocabulary,
+            SpecialTokens::Parse => &self.added,
+            SpecialTokens::AsText => &self.added_as_text,
         };
-        let mut pieces = vocabulary.extract_and_normalize(self.inner.get_normalizer(), text);
+        let mut pieces = vocabulary.extract_and_normalize(NO_NORMALIZER, text);
         self.tokenize(&mut pieces)
             .map_err(|source| Error::Encode { source })?;
         Ok(pieces
@@ -116,20 +142,17 @@ impl Tokenizer {
     }
 
     fn tokenize(&self, pieces: &mut PreTokenizedString) -> tokenizers::Result<()> {
-        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+        if let Some(pre_tokenizer) = &self.pre_tokenizer {
             pre_tokenizer.pre_tokenize(pieces)?;
         }
-        self.inner
-            .get_model()
-            .tokenize_in_pretokenized(pieces, None)
+        self.model.tokenize_in_pretokenized(pieces, None)
     }
 
     /// Cuts a text at its special tokens.
     pub(crate) fn split_special<'t>(&self, text: &'t str) -> Vec<Piece<'t>> {
-        let vocabulary = self.inner.get_added_vocabulary();
-        // Without a normalizer: pieces are given as ranges of the text itself.
-        vocabulary
-            .extract_and_normalize(None::<&tokenizers::NormalizerWrapper>, text)
+        // Pieces are given as ranges of the text itself.
+        self.added
+            .extract_and_normalize(NO_NORMALIZER, text)
             .get_splits(OffsetReferential::Original, OffsetType::Byte)
             .into_iter()
             .map(|(_, (start, end), tokens)| match tokens.as_deref() {
@@ -162,19 +185,20 @@ impl Tokenizer {
     /// The id of a token by its name.
     #[must_use]
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        self.added.token_to_id(token, &self.model)
     }
 
     /// The name of a token by its id; for tokens of text, in the vocabulary's own byte alphabet.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        let added = self.added.simple_id_to_token(id);
+        added.or_else(|| self.model.id_to_token(id))
     }
 
     /// Whether a token is special: not text, but structure.
     #[must_use]
     pub fn is_special(&self, id: u32) -> bool {
-        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let added = self.added.get_added_tokens_decoder();
         added.get(&id).is_some_and(|token| token.special)
     }
 
@@ -186,7 +210,7 @@ impl Tokenizer {
 
     /// The names of the special tokens.
     pub(crate) fn special_tokens(&self) -> impl Iterator<Item = &str> {
-        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let added = self.added.get_added_tokens_decoder();
         added
             .values()
             .filter(|token| token.special)
@@ -194,21 +218,17 @@ impl Tokenizer {
     }
 
     /// What the tokenizer itself puts before every text, usually the token that begins a text.
-    pub(crate) fn prefix(&self) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast("", true)
-            .map_err(|source| Error::Encode { source })?;
-        Ok(encoding.get_ids().to_vec())
+    pub(crate) fn prefix(&self) -> &[u32] {
+        &self.prefix
     }
 
     /// The bytes that a token stands for; none for a special token that is to be skipped.
     fn token_bytes(&self, id: u32, skip_special: bool) -> Result<Vec<u8>> {
-        let token = self.inner.id_to_token(id).ok_or(Error::TokenId {
+        let token = self.token(id).ok_or(Error::TokenId {
             id,
             vocab_size: self.vocab_size,
         })?;
-        if skip_special && self.inner.get_added_vocabulary().is_special_token(&token) {
+        if skip_special && self.added.is_special_token(&token) {
             return Ok(Vec::new());
         }
         // A token with a character outside the byte alphabet stands for itself.

@@ -8,9 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::json::{AddedToken, Bpe, Merge, TokenizerJson};
 use super::{byte_of_char, char_of_byte};
 use crate::error::Error;
 use crate::named_tokens::{NUM_SPECIAL_TOKENS, RELEASED, special_token_names};
@@ -58,45 +58,6 @@ pub fn model_of_tokenizer_json(json: &[u8], file: &str) -> Result<Vec<u8>, Error
 
 /// The tokens of text, by rank.
 struct Ranks(Vec<Vec<u8>>);
-
-/// What of a `tokenizer.json` a table of ranks must say too.
-#[derive(Deserialize)]
-struct TokenizerJson {
-    model: Bpe,
-    added_tokens: Vec<AddedToken>,
-    pre_tokenizer: Value,
-}
-
-#[derive(Deserialize)]
-struct Bpe {
-    vocab: HashMap<String, usize>,
-    merges: Vec<Merge>,
-    #[serde(default)]
-    ignore_merges: bool,
-}
-
-#[derive(Deserialize)]
-struct AddedToken {
-    id: usize,
-    content: String,
-}
-
-/// A merge in the newer and the older form.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Merge {
-    Pair(String, String),
-    Joined(String),
-}
-
-impl Merge {
-    fn pair(&self) -> Option<(&str, &str)> {
-        match self {
-            Self::Pair(left, right) => Some((left, right)),
-            Self::Joined(joined) => joined.split_once(' '),
-        }
-    }
-}
 
 impl Ranks {
     fn parse(model: &[u8]) -> Result<Self, String> {
@@ -214,7 +175,7 @@ impl Ranks {
         let vocab = &json.model.vocab;
         let mut tokens = vec![None; vocab.len()];
         for (name, &id) in vocab {
-            let place = tokens.get_mut(id).ok_or_else(|| {
+            let place = tokens.get_mut(id as usize).ok_or_else(|| {
                 format!(
                     "token `{name}` has id {id}, but there are {} tokens",
                     vocab.len()
@@ -236,8 +197,10 @@ impl Ranks {
     }
 
     fn check_special_tokens(&self, added: &[AddedToken]) -> Result<(), String> {
-        let found: BTreeSet<(usize, &str)> =
-            added.iter().map(|t| (t.id, t.content.as_str())).collect();
+        let found: BTreeSet<(usize, &str)> = added
+            .iter()
+            .map(|added| (added.id as usize, added.token.content.as_str()))
+            .collect();
         for (name, id) in special_token_names().zip(self.0.len()..) {
             if !found.contains(&(id, name.as_str())) {
                 return Err(format!("token {id} is not `{name}`"));
@@ -253,20 +216,19 @@ impl Ranks {
     }
 
     fn check_merges(&self, model: &Bpe) -> Result<(), String> {
-        let id = |name: &str| model.vocab.get(name).copied();
+        let id = |name: &str| model.vocab.get(name).map(|&id| id as usize);
         let mut last = 0;
         let mut found = BTreeSet::new();
-        for merge in &model.merges {
-            let ids = merge.pair().and_then(|(left, right)| {
-                let joined = id(&format!("{left}{right}"))?;
-                Some((joined, [id(left)?, id(right)?]))
-            });
-            let (joined, pair) = ids.ok_or("a merge is of tokens that it does not have")?;
+        for Merge { left, right } in &model.merges {
+            let joined = id(&format!("{left}{right}"));
+            let ids = joined.zip(id(left).zip(id(right)));
+            let (joined, (left, right)) =
+                ids.ok_or("a merge is of tokens that it does not have")?;
             if joined < last {
                 return Err("its merges are not in the order of its vocabulary".into());
             }
             last = joined;
-            found.insert(pair);
+            found.insert([left, right]);
         }
         if !model.ignore_merges || found != self.merges().into_iter().collect() {
             return Err("its merges are not those that follow from its vocabulary".into());
@@ -330,7 +292,7 @@ mod tests {
         assert_eq!(encode("bcab"), [258, 256]);
         assert_eq!(encode("<|image|>a"), [262, 97]);
         assert_eq!(tokenizer.vocab_size(), 260 + NUM_SPECIAL_TOKENS);
-        assert_eq!(tokenizer.prefix().unwrap(), [260]);
+        assert_eq!(tokenizer.prefix(), [260]);
         assert_eq!(
             model_of_tokenizer_json(&json, "t").unwrap(),
             model().into_bytes()
