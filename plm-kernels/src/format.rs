@@ -27,6 +27,20 @@ pub(crate) trait Format: Copy {
     /// [`place`] says.
     unsafe fn dot<L: Lanes, const R: usize>(self, weights: Stretch, x: *const f32) -> [f32; R];
 
+    /// As [`dot`](Self::dot), of the stretch in each of `W` rows of weights.
+    #[inline(always)]
+    unsafe fn dots<L: Lanes, const R: usize, const W: usize>(
+        self,
+        weights: Stretch,
+        x: *const f32,
+    ) -> [[f32; R]; W] {
+        let mut sums = [[0.0; R]; W];
+        for w in 0..W {
+            sums[w] = self.dot::<L, R>(weights.after(w), x);
+        }
+        sums
+    }
+
     /// Asks for the weights `range` of a row, which are needed later.
     unsafe fn fetch(self, row: usize, columns: usize, range: Range<usize>);
 
@@ -52,7 +66,7 @@ pub(crate) trait Format: Copy {
     ) -> f32;
 }
 
-/// Part of a row of weights.
+/// Part of a row of weights, or the first of several rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Stretch {
     pub(crate) row: usize,
@@ -62,6 +76,17 @@ pub(crate) struct Stretch {
     pub(crate) start: usize,
     pub(crate) end: usize,
     pub(crate) ahead: Ahead,
+}
+
+impl Stretch {
+    /// The same part of the `n`th row after.
+    #[inline(always)]
+    pub(crate) fn after(self, n: usize) -> Self {
+        Self {
+            row: self.row + n,
+            ..self
+        }
+    }
 }
 
 /// What is fetched while weights are multiplied.
@@ -152,6 +177,58 @@ impl Float for f16 {
 #[derive(Clone, Copy)]
 pub(crate) struct Dense<T>(pub(crate) *const T);
 
+impl<T: Float> Dense<T> {
+    /// As [`Format::dots`], each product in `U` sums that do not wait for each other.
+    #[inline(always)]
+    unsafe fn sums<L: Lanes, const R: usize, const W: usize, const U: usize>(
+        self,
+        weights: Stretch,
+        x: *const f32,
+    ) -> [[f32; R]; W] {
+        let mut sums = [[[L::splat(0.0); U]; R]; W];
+        // Whole lines of weights, each of which is fetched once where it is read once.
+        let step = U.max(LINE / (L::N * size_of::<T>()));
+        let (columns, next) = (weights.end - weights.start, weights.columns);
+        let first = self.0.add(weights.row * next + weights.start);
+        let mut k = 0;
+        while k + step * L::N <= columns {
+            for w in 0..W {
+                let row = first.add(w * next);
+                let bytes = step * L::N * size_of::<T>();
+                weights.ahead.fetch(row, row.add(k), bytes);
+            }
+            for v in 0..step {
+                let mut at = [L::splat(0.0); W];
+                for w in 0..W {
+                    at[w] = T::load::<L>(first.add(w * next + k + v * L::N));
+                }
+                for r in 0..R {
+                    let x = L::load(x.add(k * R + place::<R>(v * L::N, r)));
+                    for w in 0..W {
+                        sums[w][r][v % U] = L::fma(at[w], x, sums[w][r][v % U]);
+                    }
+                }
+            }
+            k += step * L::N;
+        }
+        let mut totals = [[0.0; R]; W];
+        for w in 0..W {
+            for r in 0..R {
+                let mut sum = sums[w][r][0];
+                for u in 1..U {
+                    sum = L::add(sum, sums[w][r][u]);
+                }
+                totals[w][r] = L::sum(sum);
+                for k in k..columns {
+                    let weight = T::scalar(first.add(w * next + k));
+                    totals[w][r] += weight * *x.add(place::<R>(k, r));
+                }
+            }
+        }
+        totals
+    }
+}
+
 impl<T: Float> Format for Dense<T> {
     const NEAR: usize = 1024;
 
@@ -161,40 +238,23 @@ impl<T: Float> Format for Dense<T> {
 
     #[inline(always)]
     unsafe fn dot<L: Lanes, const R: usize>(self, weights: Stretch, x: *const f32) -> [f32; R] {
-        // Sums that do not wait for each other, where few rows make few of them.
-        const UNROLL: usize = 8;
-        let mut sums = [[L::splat(0.0); UNROLL]; R];
-        let unroll = UNROLL / R;
-        // Whole lines of weights, each of which is fetched once where it is read once.
-        let step = unroll.max(LINE / (L::N * size_of::<T>()));
-        let columns = weights.end - weights.start;
-        let ahead = weights.ahead;
-        let weights = self.0.add(weights.row * weights.columns + weights.start);
-        let mut k = 0;
-        while k + step * L::N <= columns {
-            let at = weights.add(k);
-            ahead.fetch(weights, at, step * L::N * size_of::<T>());
-            for v in 0..step {
-                let w = T::load::<L>(at.add(v * L::N));
-                for r in 0..R {
-                    let x = L::load(x.add(k * R + place::<R>(v * L::N, r)));
-                    sums[r][v % unroll] = L::fma(w, x, sums[r][v % unroll]);
-                }
-            }
-            k += step * L::N;
+        let [sums] = self.dots::<L, R, 1>(weights, x);
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn dots<L: Lanes, const R: usize, const W: usize>(
+        self,
+        weights: Stretch,
+        x: *const f32,
+    ) -> [[f32; R]; W] {
+        // Few products make few sums.
+        match R * W {
+            1 => self.sums::<L, R, W, 8>(weights, x),
+            2 => self.sums::<L, R, W, 4>(weights, x),
+            3 | 4 => self.sums::<L, R, W, 2>(weights, x),
+            _ => self.sums::<L, R, W, 1>(weights, x),
         }
-        let mut totals = [0.0; R];
-        for r in 0..R {
-            let [a, b, c, d, e, f, g, h] = sums[r];
-            totals[r] = L::sum(L::add(
-                L::add(L::add(a, b), L::add(c, d)),
-                L::add(L::add(e, f), L::add(g, h)),
-            ));
-            for k in k..columns {
-                totals[r] += T::scalar(weights.add(k)) * *x.add(place::<R>(k, r));
-            }
-        }
-        totals
     }
 
     #[inline(always)]

@@ -18,6 +18,10 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Rows of activations that are multiplied at a time.
 const MOST_ROWS: usize = 4;
 
+/// Rows of weights that are multiplied with [`MOST_ROWS`] rows of activations at a time. Sums and weights
+/// of both fill the 16 registers of AVX2.
+const WEIGHT_ROWS: usize = 3;
+
 /// Inputs of which [`MOST_ROWS`] rows of f32 stay in the first-level cache, beside weights that pass
 /// through it.
 const NEAR_INPUTS: usize = 1024;
@@ -48,7 +52,9 @@ pub(super) fn products(
         let (count, bytes) = (product.matrix.rows(), product.matrix.num_bytes());
         // Small products are cut finer, for all threads to have some.
         let num = (bytes / PIECE_BYTES).max(1).next_multiple_of(num_threads());
-        let step = count.div_ceil(num).max(1).next_multiple_of(4);
+        let step = count.div_ceil(num).max(1);
+        // So that what is multiplied together, and its rounding, is the same with any number of threads.
+        let step = step.next_multiple_of(WEIGHT_ROWS);
         pieces.extend((0..count).step_by(step).map(|start| Piece {
             outputs: start..(start + step).min(count),
             y: outputs[index],
@@ -198,8 +204,12 @@ trait Way {
     /// Bytes from one row of weights to the next.
     fn row_bytes(&self, columns: usize) -> usize;
 
-    /// Products of a stretch of weights with the `R` rows from `row` on.
-    unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R];
+    /// Products of a stretch of each of `W` rows of weights with the `R` rows from `row` on.
+    unsafe fn dot<L: Lanes, const R: usize, const W: usize>(
+        &self,
+        weights: Stretch,
+        row: usize,
+    ) -> [[f32; R]; W];
 }
 
 /// In f32.
@@ -217,9 +227,13 @@ impl<F: Format> Way for InFloats<'_, F> {
     }
 
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R] {
+    unsafe fn dot<L: Lanes, const R: usize, const W: usize>(
+        &self,
+        weights: Stretch,
+        row: usize,
+    ) -> [[f32; R]; W] {
         let x = self.x.floats.add(row * self.x.padded + weights.start * R);
-        self.format.dot::<L, R>(weights, x)
+        self.format.dots::<L, R, W>(weights, x)
     }
 }
 
@@ -239,11 +253,19 @@ impl<C: Codes> Way for InWords<'_, C> {
     }
 
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize>(&self, weights: Stretch, row: usize) -> [f32; R] {
+    unsafe fn dot<L: Lanes, const R: usize, const W: usize>(
+        &self,
+        weights: Stretch,
+        row: usize,
+    ) -> [[f32; R]; W] {
         const { assert!(Self::STRETCH.is_multiple_of(L::N * BLOCK)) };
         let start = weights.start / (L::N * BLOCK) * step_words(L::N);
         let x = self.x.words.add(row * self.x.num_words + start * R);
-        self.blocks.dot_words::<L, R>(weights, x)
+        let mut sums = [[0.0; R]; W];
+        for w in 0..W {
+            sums[w] = self.blocks.dot_words::<L, R>(weights.after(w), x);
+        }
+        sums
     }
 }
 
@@ -293,45 +315,73 @@ impl<W: Way> FewRows<'_, W> {
     /// Adds the products of a stretch of inputs with `R` rows from `row` on.
     #[inline(always)]
     unsafe fn pass<L: Lanes, const R: usize>(&self, row: usize, stretch: &Range<usize>) {
-        let product = self.piece.of;
-        let (outputs, columns) = (product.matrix.rows(), product.matrix.columns());
-        let (is_first, is_last) = (stretch.start == 0, stretch.end == columns);
-        let ahead = if is_first && is_last {
-            Ahead {
+        let outputs = self.piece.outputs.clone();
+        let ahead = self.ahead::<R>(row, stretch);
+        let mut output = outputs.start;
+        if R == MOST_ROWS {
+            while output + WEIGHT_ROWS <= outputs.end {
+                self.step::<L, R, WEIGHT_ROWS>(row, output, stretch, ahead);
+                output += WEIGHT_ROWS;
+            }
+        }
+        while output < outputs.end {
+            self.step::<L, R, 1>(row, output, stretch, ahead);
+            output += 1;
+        }
+    }
+
+    /// What is fetched during the pass of `R` rows from `row` on.
+    #[inline(always)]
+    fn ahead<const R: usize>(&self, row: usize, stretch: &Range<usize>) -> Ahead {
+        let columns = self.piece.of.matrix.columns();
+        if stretch.len() == columns {
+            return Ahead {
                 bytes: W::NEAR,
                 shift: 0,
-            }
-        } else {
-            // The next piece is fetched meanwhile, so that memory has the time of two passes: a stretch in
-            // the only pass over it, or half of it in each of the first two.
-            let next = self.piece.outputs.len() * self.way.row_bytes(columns);
-            let half = self.way.row_bytes(stretch.len()) / 2;
-            let shift = u32::from(R != self.rows);
-            match row / MOST_ROWS {
-                0 => Ahead { bytes: next, shift },
-                1 => Ahead {
-                    bytes: next + half,
-                    shift,
-                },
-                _ => Ahead::NONE,
-            }
-        };
-        for output in self.piece.outputs.clone() {
-            let weights = Stretch {
-                row: output,
-                columns,
-                start: stretch.start,
-                end: stretch.end,
-                ahead,
             };
-            let sums = self.way.dot::<L, R>(weights, row);
+        }
+        // The next piece is fetched meanwhile, so that memory has the time of two passes: a stretch in
+        // the only pass over it, or half of it in each of the first two.
+        let next = self.piece.outputs.len() * self.way.row_bytes(columns);
+        let half = self.way.row_bytes(stretch.len()) / 2;
+        let shift = u32::from(R != self.rows);
+        match row / MOST_ROWS {
+            0 => Ahead { bytes: next, shift },
+            1 => Ahead {
+                bytes: next + half,
+                shift,
+            },
+            _ => Ahead::NONE,
+        }
+    }
+
+    /// Adds the products with the stretch of `N` rows of weights from `output` on.
+    #[inline(always)]
+    unsafe fn step<L: Lanes, const R: usize, const N: usize>(
+        &self,
+        row: usize,
+        output: usize,
+        stretch: &Range<usize>,
+        ahead: Ahead,
+    ) {
+        let product = self.piece.of;
+        let (outputs, columns) = (product.matrix.rows(), product.matrix.columns());
+        let weights = Stretch {
+            row: output,
+            columns,
+            start: stretch.start,
+            end: stretch.end,
+            ahead,
+        };
+        let sums = self.way.dot::<L, R, N>(weights, row);
+        for (output, sums) in (output..).zip(sums) {
             for r in 0..R {
                 let y = self.piece.y.get().add((row + r) * outputs + output);
                 let mut sum = sums[r];
-                if !is_first {
+                if stretch.start > 0 {
                     sum += *y;
                 }
-                if is_last {
+                if stretch.end == columns {
                     sum += product.bias.map_or(0.0, |bias| *bias.get_unchecked(output));
                     if product.activation == Activation::Gelu {
                         sum = gelu::<L>(sum);
