@@ -25,8 +25,7 @@ pub struct Processor {
     template: ChatTemplate,
     image: Placeholder,
     video: Placeholder,
-    /// What the tokenizer puts before a text that does not begin with `bos_token` itself.
-    prefix: Vec<u32>,
+    /// What the tokenizer puts before a text stays away where the text begins with this.
     bos_token: String,
 }
 
@@ -70,7 +69,6 @@ impl Processor {
         };
         let image = placeholder(MediaKind::Image, "image_token", "image placeholder")?;
         let video = placeholder(MediaKind::Video, "video_token", "video placeholder")?;
-        let prefix = tokenizer.prefix().to_vec();
         let bos_token = tokens["bos_token"].clone();
         let template = ChatTemplate::from_files(files, tokens)?;
         Ok(Self {
@@ -79,7 +77,6 @@ impl Processor {
             template,
             image,
             video,
-            prefix,
             bos_token,
         })
     }
@@ -303,7 +300,7 @@ impl Processor {
         if text.starts_with(&self.bos_token) {
             Vec::new()
         } else {
-            self.prefix.clone()
+            self.tokenizer.prefix().to_vec()
         }
     }
 

@@ -62,43 +62,25 @@ impl Tokenizer {
     }
 
     fn parse(json: &[u8]) -> tokenizers::Result<Self> {
-        let json: TokenizerJson = serde_json::from_slice(json)?;
-        if let Some(version) = json.version.filter(|version| version != "1.0") {
+        let file: TokenizerJson = serde_json::from_slice(json)?;
+        if let Some(version) = file.version.filter(|version| version != "1.0") {
             return Err(format!("it is of version {version}; known is 1.0").into());
         }
-        if json.decoder["type"] != "ByteLevel" {
+        if file.decoder["type"] != "ByteLevel" {
             return Err("its decoder must be of type ByteLevel".into());
         }
-        if !json.normalizer.is_null() {
+        if !file.normalizer.is_null() {
             return Err("it changes texts by a `normalizer`, which must be null".into());
         }
-        let model = json.model.build()?;
-        let (ids, tokens): (Vec<u32>, Vec<_>) = json
-            .added_tokens
-            .into_iter()
-            .map(|t| (t.id, t.token))
-            .unzip();
-        let mut added = AddedVocabulary::new();
-        added.add_tokens(tokens.iter().cloned(), &model, NO_NORMALIZER)?;
-        for (id, token) in ids.into_iter().zip(&tokens) {
-            let name = &token.content;
-            match added.token_to_id(name, &model) {
-                Some(actual) if actual == id => {}
-                Some(actual) => {
-                    return Err(
-                        format!("token `{name}` says id {id}, its place is {actual}").into(),
-                    );
-                }
-                None => return Err(format!("token {id} has no name").into()),
-            }
-        }
+        let model = file.model.build()?;
+        let added = json::added_vocabulary(&file.added_tokens, &model)?;
         let is_new = |name: &&String| model.token_to_id(name).is_none();
         let vocab_size = model.get_vocab_size() + added.get_vocab().keys().filter(is_new).count();
         let mut added_as_text = added.clone();
         added_as_text.set_encode_special_tokens(true);
         Ok(Self {
-            pre_tokenizer: serde_json::from_value(json.pre_tokenizer)?,
-            prefix: match json.post_processor {
+            pre_tokenizer: json::pre_tokenizer(file.pre_tokenizer)?,
+            prefix: match file.post_processor {
                 Some(processor) => processor.prefix()?,
                 None => Vec::new(),
             },

@@ -1,8 +1,8 @@
 //! `tokenizer.json`.
 //!
 //! The `tokenizers` crate has a reader of its own. It keeps all merges a second time while it
-//! decides on their form, which takes a third of its time, and it panics on files whose parts do
-//! not fit together; here those are errors.
+//! decides on their form, and it panics, or the tokenizer does later, on files whose parts do not
+//! fit together. Those are errors here.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::tokenizer::{AddedVocabulary, Model};
+use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
 /// The file, as far as it is used.
 #[derive(Deserialize)]
@@ -45,12 +47,9 @@ pub(super) struct Bpe {
     unk_token: Option<String>,
     continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
-    #[serde(default)]
-    fuse_unk: bool,
-    #[serde(default)]
-    byte_fallback: bool,
-    #[serde(default)]
-    pub(super) ignore_merges: bool,
+    fuse_unk: Option<bool>,
+    byte_fallback: Option<bool>,
+    pub(super) ignore_merges: Option<bool>,
     pub(super) vocab: Vocab,
     pub(super) merges: Vec<Merge>,
 }
@@ -101,6 +100,11 @@ impl Bpe {
                 return Err(format!("it has a `{name}`, which stands for no byte").into());
             }
         }
+        let mut ids: Vec<u32> = self.vocab.values().copied().collect();
+        ids.sort_unstable();
+        if let Some(two) = ids.windows(2).find(|two| two[0] == two[1]) {
+            return Err(format!("two tokens have id {}", two[0]).into());
+        }
         let longest = self.vocab.keys().map(String::len).max().unwrap_or(0);
         // The builder relies on it.
         let long = |merge: &&Merge| merge.left.len() + merge.right.len() > longest;
@@ -110,9 +114,9 @@ impl Bpe {
         let merges = self.merges.into_iter();
         let mut builder = BPE::builder()
             .vocab_and_merges(self.vocab, merges.map(|m| (m.left, m.right)).collect())
-            .fuse_unk(self.fuse_unk)
-            .byte_fallback(self.byte_fallback)
-            .ignore_merges(self.ignore_merges);
+            .fuse_unk(self.fuse_unk.unwrap_or(false))
+            .byte_fallback(self.byte_fallback.unwrap_or(false))
+            .ignore_merges(self.ignore_merges.unwrap_or(false));
         if let Some(dropout) = self.dropout {
             builder = builder.dropout(dropout);
         }
@@ -123,15 +127,71 @@ impl Bpe {
     }
 }
 
+/// The tokens that are added to a model's.
+pub(super) fn added_vocabulary(
+    added_tokens: &[AddedToken],
+    model: &BPE,
+) -> Result<AddedVocabulary, tokenizers::Error> {
+    let mut vocabulary = AddedVocabulary::new();
+    let tokens = added_tokens.iter().map(|added| added.token.clone());
+    vocabulary.add_tokens(tokens, model, None::<&NormalizerWrapper>)?;
+    for AddedToken { id, token } in added_tokens {
+        let name = &token.content;
+        let fault = match vocabulary.token_to_id(name, model) {
+            None => format!("added token {id} has no name"),
+            Some(actual) if actual != *id => {
+                format!("added token `{name}` says id {id}, its place is {actual}")
+            }
+            _ if model.id_to_token(*id).is_some_and(|other| other != *name) => {
+                format!("added token `{name}` has the id of another, {id}")
+            }
+            // A match could begin after its end.
+            _ if token.lstrip && name.starts_with(char::is_whitespace) => {
+                format!("added token `{name}` takes white space before it, but begins with some")
+            }
+            _ => continue,
+        };
+        return Err(fault.into());
+    }
+    Ok(vocabulary)
+}
+
+/// How texts are cut into words.
+pub(super) fn pre_tokenizer(json: Value) -> Result<Option<PreTokenizerWrapper>, tokenizers::Error> {
+    let pre_tokenizer: Option<PreTokenizerWrapper> = serde_json::from_value(json)
+        .map_err(|error| format!("its `pre_tokenizer` is unknown: {error}"))?;
+    match &pre_tokenizer {
+        Some(part) if cuts_to_nothing(part) => {
+            Err("its `pre_tokenizer` cuts words of no length".into())
+        }
+        _ => Ok(pre_tokenizer),
+    }
+}
+fn cuts_to_nothing(part: &PreTokenizerWrapper) -> bool {
+    match part {
+        PreTokenizerWrapper::FixedLength(fixed) => fixed.length == 0,
+        PreTokenizerWrapper::Sequence(parts) => parts.as_ref().iter().any(cuts_to_nothing),
+        _ => false,
+    }
+}
+
 impl PostProcessor {
     /// The ids that it puts before a text.
     pub(super) fn prefix(&self) -> Result<Vec<u32>, String> {
         match self {
             Self::ByteLevel => Ok(Vec::new()),
             Self::Sequence { processors } => {
-                // Each goes around what those before it made.
-                let prefixes = processors.iter().rev().map(Self::prefix);
-                Ok(prefixes.collect::<Result<Vec<_>, _>>()?.concat())
+                let mut prefixes = Vec::new();
+                for processor in processors {
+                    let prefix = processor.prefix()?;
+                    if !prefix.is_empty() {
+                        prefixes.push(prefix);
+                    }
+                }
+                match prefixes.len() {
+                    0 | 1 => Ok(prefixes.concat()),
+                    _ => Err("its post-processor has more than one template".into()),
+                }
             }
             Self::TemplateProcessing {
                 single,
@@ -250,6 +310,8 @@ mod tests {
             json!({"type": "TemplateProcessing", "single": single, "pair": [],
                 "special_tokens": {"<b>": {"id": "<b>", "ids": [5], "tokens": ["<b>"]}}})
         };
+        let spaces = json!({"id": 5, "content": " ", "single_word": false, "lstrip": true,
+            "rstrip": false, "normalized": false, "special": true});
         let text = |id| json!({"Sequence": {"id": id, "type_id": 0}});
         let token = |id| json!({"SpecialToken": {"id": id, "type_id": 0}});
         for (path, value, reason) in [
@@ -279,11 +341,28 @@ mod tests {
             ("/model/merges/0", json!(["b", "a"]), "`ba`"),
             ("/added_tokens/0/id", json!(7), "says id 7, its place is 5"),
             ("/added_tokens/0/content", json!(""), "token 5 has no name"),
-            ("/pre_tokenizer/type", json!("Other"), "did not match"),
+            ("/added_tokens/0", spaces, "begins with some"),
+            ("/model/vocab/Ġab", json!(3), "two tokens have id 3"),
+            ("/model/vocab/Ġab", json!(5), "has the id of another, 5"),
+            (
+                "/pre_tokenizer/type",
+                json!("Other"),
+                "`pre_tokenizer` is unknown",
+            ),
+            (
+                "/pre_tokenizer",
+                json!({"type": "FixedLength", "length": 0}),
+                "of no length",
+            ),
             (
                 "/post_processor/type",
                 json!("BertProcessing"),
                 "`BertProcessing`",
+            ),
+            (
+                "/post_processor/processors/0",
+                template(json!([token("<b>"), text("A")])),
+                "more than one",
             ),
             ("/post_processor", template(json!([])), "after a text"),
             (

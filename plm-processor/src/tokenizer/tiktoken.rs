@@ -230,7 +230,7 @@ impl Ranks {
             last = joined;
             found.insert([left, right]);
         }
-        if !model.ignore_merges || found != self.merges().into_iter().collect() {
+        if model.ignore_merges != Some(true) || found != self.merges().into_iter().collect() {
             return Err("its merges are not those that follow from its vocabulary".into());
         }
         Ok(())
