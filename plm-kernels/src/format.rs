@@ -188,24 +188,24 @@ impl<T: Float> Dense<T> {
         let mut sums = [[[L::splat(0.0); U]; R]; W];
         // Whole lines of weights, each of which is fetched once where it is read once.
         let step = U.max(LINE / (L::N * size_of::<T>()));
-        let (columns, next) = (weights.end - weights.start, weights.columns);
-        let first = self.0.add(weights.row * next + weights.start);
+        let (columns, stride) = (weights.end - weights.start, weights.columns);
+        let first = self.0.add(weights.row * stride + weights.start);
         let mut k = 0;
         while k + step * L::N <= columns {
             for w in 0..W {
-                let row = first.add(w * next);
+                let row = first.add(w * stride);
                 let bytes = step * L::N * size_of::<T>();
                 weights.ahead.fetch(row, row.add(k), bytes);
             }
             for v in 0..step {
-                let mut at = [L::splat(0.0); W];
+                let mut values = [L::splat(0.0); W];
                 for w in 0..W {
-                    at[w] = T::load::<L>(first.add(w * next + k + v * L::N));
+                    values[w] = T::load::<L>(first.add(w * stride + k + v * L::N));
                 }
                 for r in 0..R {
                     let x = L::load(x.add(k * R + place::<R>(v * L::N, r)));
                     for w in 0..W {
-                        sums[w][r][v % U] = L::fma(at[w], x, sums[w][r][v % U]);
+                        sums[w][r][v % U] = L::fma(values[w], x, sums[w][r][v % U]);
                     }
                 }
             }
@@ -220,7 +220,7 @@ impl<T: Float> Dense<T> {
                 }
                 totals[w][r] = L::sum(sum);
                 for k in k..columns {
-                    let weight = T::scalar(first.add(w * next + k));
+                    let weight = T::scalar(first.add(w * stride + k));
                     totals[w][r] += weight * *x.add(place::<R>(k, r));
                 }
             }
@@ -252,7 +252,7 @@ impl<T: Float> Format for Dense<T> {
         match R * W {
             1 => self.sums::<L, R, W, 8>(weights, x),
             2 => self.sums::<L, R, W, 4>(weights, x),
-            3 | 4 => self.sums::<L, R, W, 2>(weights, x),
+            4 => self.sums::<L, R, W, 2>(weights, x),
             _ => self.sums::<L, R, W, 1>(weights, x),
         }
     }

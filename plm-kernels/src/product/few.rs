@@ -18,8 +18,8 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Rows of activations that are multiplied at a time.
 const MOST_ROWS: usize = 4;
 
-/// Rows of weights that are multiplied with [`MOST_ROWS`] rows of activations at a time. Sums and weights
-/// of both fill the 16 registers of AVX2.
+/// Rows of weights that are multiplied with [`MOST_ROWS`] rows of activations at a time. Their sums, a
+/// vector of each and one of activations fill the 16 registers of AVX2.
 const WEIGHT_ROWS: usize = 3;
 
 /// Inputs of which [`MOST_ROWS`] rows of f32 stay in the first-level cache, beside weights that pass
@@ -205,7 +205,7 @@ trait Way {
     fn row_bytes(&self, columns: usize) -> usize;
 
     /// Products of a stretch of each of `W` rows of weights with the `R` rows from `row` on.
-    unsafe fn dot<L: Lanes, const R: usize, const W: usize>(
+    unsafe fn dots<L: Lanes, const R: usize, const W: usize>(
         &self,
         weights: Stretch,
         row: usize,
@@ -227,7 +227,7 @@ impl<F: Format> Way for InFloats<'_, F> {
     }
 
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize, const W: usize>(
+    unsafe fn dots<L: Lanes, const R: usize, const W: usize>(
         &self,
         weights: Stretch,
         row: usize,
@@ -253,7 +253,7 @@ impl<C: Codes> Way for InWords<'_, C> {
     }
 
     #[inline(always)]
-    unsafe fn dot<L: Lanes, const R: usize, const W: usize>(
+    unsafe fn dots<L: Lanes, const R: usize, const W: usize>(
         &self,
         weights: Stretch,
         row: usize,
@@ -373,7 +373,7 @@ impl<W: Way> FewRows<'_, W> {
             end: stretch.end,
             ahead,
         };
-        let sums = self.way.dot::<L, R, N>(weights, row);
+        let sums = self.way.dots::<L, R, N>(weights, row);
         for (output, sums) in (output..).zip(sums) {
             for r in 0..R {
                 let y = self.piece.y.get().add((row + r) * outputs + output);
