@@ -334,7 +334,7 @@ impl<W: Way> FewRows<'_, W> {
     #[inline(always)]
     fn ahead<const R: usize>(&self, row: usize, stretch: &Range<usize>) -> Ahead {
         let columns = self.piece.of.matrix.columns();
-        if stretch.len() == columns {
+        if stretch.len() == columns && self.rows <= MOST_ROWS {
             return Ahead {
                 bytes: W::NEAR,
                 shift: 0,
