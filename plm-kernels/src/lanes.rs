@@ -104,7 +104,8 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn store_pairs(p: *mut i32, v: Self::I);
     /// Rounds numbers, which fit 16 bits, to integers.
     unsafe fn to_pairs(low: Self::V, high: Self::V) -> Self::I;
-    /// `a.low · b.low + a.high · b.high + c`, the pairs of `a` and `b` and the 32 bits of `c`.
+    /// `a.low · b.low + a.high · b.high + c`, the pairs of `a` and `b` and the 32 bits of `c`, which the sum
+    /// fits.
     unsafe fn dot(a: Self::I, b: Self::I, c: Self::I) -> Self::I;
     /// `a - b`, of 32 bits.
     unsafe fn sub_words(a: Self::I, b: Self::I) -> Self::I;

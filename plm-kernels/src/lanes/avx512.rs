@@ -2,21 +2,21 @@ use std::arch::x86_64::*;
 
 use super::{Lanes, Table, Task};
 
-/// Sixteen f32 of AVX-512.
+/// Sixteen f32 of AVX-512, with or without VNNI.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512;
+pub(crate) struct Avx512<const VNNI: bool>;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
 pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {
-    task.run::<Avx512>()
+    task.run::<Avx512<false>>()
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c,avx512vnni")]
 pub(super) unsafe fn run_with_dot<T: Task>(task: T) -> T::Output {
-    task.run::<Avx512>()
+    task.run::<Avx512<true>>()
 }
 
-impl Lanes for Avx512 {
+impl<const VNNI: bool> Lanes for Avx512<VNNI> {
     const N: usize = 16;
     const TILE: usize = 12;
     type V = __m512;
@@ -204,8 +204,13 @@ impl Lanes for Avx512 {
     }
     #[inline(always)]
     unsafe fn dot(a: __m512i, b: __m512i, c: __m512i) -> __m512i {
-        // One instruction, `vpdpwssd`, where it may be used.
-        _mm512_add_epi32(c, _mm512_madd_epi16(a, b))
+        if VNNI {
+            // Sums fit, so that it is the same whether they saturate; `vpdpwssd`, where they do not, is
+            // compiled to two instructions.
+            _mm512_dpwssds_epi32(c, a, b)
+        } else {
+            _mm512_add_epi32(c, _mm512_madd_epi16(a, b))
+        }
     }
     #[inline(always)]
     unsafe fn sub_words(a: __m512i, b: __m512i) -> __m512i {

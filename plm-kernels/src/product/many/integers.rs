@@ -40,9 +40,6 @@ const ROW: usize = PANEL / BLOCK * WORDS;
 /// Numbers in a cache line.
 const LINE: usize = 16;
 
-/// Steps for each line that is fetched ahead.
-const STEPS: usize = 4;
-
 impl Arithmetic for Integers {
     const DEPTH: usize = PANEL;
     const TILE: usize = 12;
@@ -108,34 +105,60 @@ impl Arithmetic for Integers {
         c: *mut f32,
         ahead: *const f32,
     ) {
-        let lines = panel.depth / BLOCK * (PAIRS / STEPS) * LINE;
-        let (mut o, mut ahead) = (0, ahead);
-        while o < panel.outputs {
-            let b = b.add(o * ROW);
-            let c = c.add(o * V * L::N);
-            let left = panel.outputs - o;
-            o += if left >= L::TILE {
-                match L::TILE {
-                    12 => tile::<L, V, 12>(panel, a, b, c, ahead),
-                    6 => tile::<L, V, 6>(panel, a, b, c, ahead),
-                    _ => tile::<L, V, 4>(panel, a, b, c, ahead),
-                }
-                L::TILE
-            } else if left >= 4 {
-                tile::<L, V, 4>(panel, a, b, c, ahead);
-                4
-            } else {
-                tile::<L, V, 1>(panel, a, b, c, ahead);
-                1
-            };
-            ahead = ahead.wrapping_add(lines);
+        // With AVX-512 a word is spread by the instruction that multiplies it, if it does so for one vector
+        // alone, and there are registers for the sums of blocks too.
+        if V == 2 && L::N < 16 {
+            tiles::<L, V, 2>(panel, a, b, c, ahead);
+        } else {
+            for v in 0..V {
+                let ahead = ahead.wrapping_add(v * panel.depth / BLOCK * WORDS * LINE);
+                tiles::<L, V, 1>(panel, a.add(v * L::N), b, c.add(v * L::N), ahead);
+            }
         }
     }
 }
 
-/// Computes `T` outputs, each `V` vectors wide.
+/// Steps of `w` vectors for each line that is fetched ahead.
+const fn steps(w: usize) -> usize {
+    8 / w
+}
+
+/// Computes the outputs of a panel for the first `W` of `V` vectors.
 #[inline(always)]
-unsafe fn tile<L: Lanes, const V: usize, const T: usize>(
+unsafe fn tiles<L: Lanes, const V: usize, const W: usize>(
+    panel: Panel,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    ahead: *const f32,
+) {
+    let lines = panel.depth / BLOCK * (PAIRS / steps(W)) * LINE;
+    let (mut o, mut ahead) = (0, ahead);
+    while o < panel.outputs {
+        let b = b.add(o * ROW);
+        let c = c.add(o * V * L::N);
+        let left = panel.outputs - o;
+        o += if left >= L::TILE {
+            match L::TILE {
+                12 => tile::<L, V, W, 12>(panel, a, b, c, ahead),
+                6 => tile::<L, V, W, 6>(panel, a, b, c, ahead),
+                _ => tile::<L, V, W, 4>(panel, a, b, c, ahead),
+            }
+            L::TILE
+        } else if left >= 4 {
+            tile::<L, V, W, 4>(panel, a, b, c, ahead);
+            4
+        } else {
+            tile::<L, V, W, 1>(panel, a, b, c, ahead);
+            1
+        };
+        ahead = ahead.wrapping_add(lines);
+    }
+}
+
+/// Computes `T` outputs for `W` of `V` vectors.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const V: usize, const W: usize, const T: usize>(
     panel: Panel,
     a: *const f32,
     b: *const f32,
@@ -143,41 +166,59 @@ unsafe fn tile<L: Lanes, const V: usize, const T: usize>(
     ahead: *const f32,
 ) {
     let mut ahead = ahead;
+    // In registers, if there are any left.
+    let mut totals = [L::splat(0.0); T];
+    if W == 1 && panel.add {
+        for o in 0..T {
+            totals[o] = L::load(c.add(o * V * L::N));
+        }
+    }
     for block in 0..panel.depth / BLOCK {
         let a = a.add(block * WORDS * V * L::N);
         let b = b.add(block * WORDS);
-        let mut sums = [[L::splat_pair(0); V]; T];
+        let mut sums = [[L::splat_pair(0); W]; T];
         for i in 0..PAIRS {
-            if i % STEPS == 0 {
+            if i % steps(W) == 0 {
                 prefetch(ahead);
                 ahead = ahead.wrapping_add(LINE);
             }
-            let mut x = [L::splat_pair(0); V];
-            for v in 0..V {
+            let mut x = [L::splat_pair(0); W];
+            for v in 0..W {
                 x[v] = L::load_pairs(a.add((i * V + v) * L::N).cast());
             }
             for o in 0..T {
                 let w = L::splat_pair(*b.add(o * ROW + i).cast());
-                for v in 0..V {
+                for v in 0..W {
                     sums[o][v] = L::dot(x[v], w, sums[o][v]);
                 }
             }
         }
-        let mut scales = [L::splat(0.0); V];
-        for v in 0..V {
+        let mut scales = [L::splat(0.0); W];
+        for v in 0..W {
             scales[v] = L::load(a.add((PAIRS * V + v) * L::N));
         }
         for o in 0..T {
             let w = L::splat(*b.add(o * ROW + PAIRS));
-            for v in 0..V {
+            for v in 0..W {
                 let at = c.add((o * V + v) * L::N);
-                let sum = L::mul(L::to_float(sums[o][v]), scales[v]);
-                let sum = match block > 0 || panel.add {
-                    true => L::fma(sum, w, L::load(at)),
-                    false => L::mul(sum, w),
+                let total = match block > 0 || panel.add {
+                    _ if W == 1 => totals[o],
+                    true => L::load(at),
+                    false => L::splat(0.0),
                 };
-                L::store(at, sum);
+                let sum = L::mul(L::to_float(sums[o][v]), scales[v]);
+                let total = L::fma(sum, w, total);
+                if W == 1 {
+                    totals[o] = total;
+                } else {
+                    L::store(at, total);
+                }
             }
+        }
+    }
+    if W == 1 {
+        for o in 0..T {
+            L::store(c.add(o * V * L::N), totals[o]);
         }
     }
 }
