@@ -10,20 +10,22 @@ use crate::scratch::{Aligned, with_shared_scratch};
 
 /// Up to how many rows of activations the weights are multiplied as they come, for each four rows
 /// anew; with more they are widened into panels that stay in the cache. Where one begins to be faster
-/// than the other was measured for AVX2.
+/// than the other was measured for AVX-512 and AVX2.
 fn few_rows(level: Level, list: &[Product<'_>]) -> usize {
-    match (level, list.iter().all(|product| product.matrix.is_codes())) {
+    match level {
         #[cfg(target_arch = "x86_64")]
-        (Level::Avx2, true) => MOST_FEW_ROWS,
+        Level::Avx512 if !level.has_tiles() => MOST_FEW_ROWS,
         #[cfg(target_arch = "x86_64")]
-        (Level::Avx2, false) => 12,
+        Level::Avx2 if list.iter().all(|product| product.matrix.is_codes()) => 24,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => MOST_FEW_ROWS,
         _ => 8,
     }
 }
 
 /// The most that [`few_rows`] says.
 #[cfg(any(target_arch = "x86_64", test))]
-const MOST_FEW_ROWS: usize = 24;
+const MOST_FEW_ROWS: usize = 32;
 
 /// Calls a generic function with the format of a matrix.
 macro_rules! with_format {
