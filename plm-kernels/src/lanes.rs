@@ -273,6 +273,16 @@ impl Level {
         }
     }
 
+    /// Whether this processor sums products of pairs of bf16 in one instruction.
+    #[cfg(any(target_arch = "x86_64", test))]
+    pub(crate) fn has_halves(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => crate::avx512_bf16::is_available(),
+            _ => false,
+        }
+    }
+
     /// Numbers in a vector.
     pub(crate) fn lanes(self) -> usize {
         struct Count;

@@ -27,6 +27,8 @@ mod adamw;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
 mod format;
 mod fresh;
 mod gemm;

@@ -86,8 +86,8 @@ pub enum MatmulPrecision {
     /// and a scale, and sums of a block that are exact; levels of NF4 are rounded to 13 bits. On other
     /// processors, in f32.
     High,
-    /// On processors with AMX, with activations and weights rounded to bf16, and sums in f32: the
-    /// rounding of Python's models in bf16. On others, as [`High`](Self::High).
+    /// On processors with AMX or AVX-512 BF16, with activations and weights rounded to bf16, and sums in
+    /// f32: the rounding of Python's models in bf16. On others, as [`High`](Self::High).
     Medium,
 }
 
@@ -164,6 +164,10 @@ fn many_rows(level: Level, x: &[f32], rows: usize, list: &mut [Product<'_>], pac
     #[cfg(target_arch = "x86_64")]
     if let Some(parts) = many::Parts::new(level, list) {
         return many::products(parts, level, x, rows, list, packed);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(halves) = many::Halves::new(level, list) {
+        return many::products(halves, level, x, rows, list, packed);
     }
     if level.prefers_integers() && list.iter().all(Product::is_high) {
         let integers = many::Integers::new(list);

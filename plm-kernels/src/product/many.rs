@@ -3,10 +3,12 @@
 //! Vectors run along the rows of activations, which are packed so that their neighbours stand
 //! together; a weight is one number that is spread over a vector. So a row of weights is widened as
 //! it is stored, in whatever format, and nothing of it is transposed. Panels are multiplied in f32
-//! ([`floats`]) or, where a processor is faster so, as integers of 16 bits ([`integers`]) or sums of
-//! numbers of bf16 ([`parts`]).
+//! ([`floats`]) or, where a processor is faster so, as integers of 16 bits ([`integers`]), as numbers of
+//! bf16 ([`halves`]) or as sums of them ([`parts`]).
 
 mod floats;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 mod integers;
 #[cfg(target_arch = "x86_64")]
 mod parts;
@@ -23,6 +25,8 @@ use crate::scratch::{Aligned, with_scratch};
 use crate::threads::{Shared, for_each, num_threads};
 
 pub(super) use floats::Floats;
+#[cfg(target_arch = "x86_64")]
+pub(super) use halves::Halves;
 pub(super) use integers::Integers;
 #[cfg(target_arch = "x86_64")]
 pub(super) use parts::Parts;

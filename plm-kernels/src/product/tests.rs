@@ -160,6 +160,8 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
             let mut list = [Product::new(matrix, y), Product::new(matrix, z)];
             list[0].bias = Some(&bias);
             let mut packed = Aligned::default();
+            let in_bf16 = matches!(way, Way::Chosen(MatmulPrecision::Medium))
+                && (level.has_tiles() || level.has_halves() && !matrix.is_codes());
             let in_integers = match way {
                 Way::Floats => {
                     many::products(many::Floats, level, &x, rows, &mut list, &mut packed);
@@ -178,13 +180,15 @@ fn check(rows: usize, outputs: usize, columns: usize, scale: f32) {
                     list.iter_mut().for_each(|p| p.precision = precision);
                     products_at(level, &x, rows, &mut list);
                     match rows > few_rows(level, &list) {
-                        true => level.prefers_integers() && list[0].is_high() && !level.has_tiles(),
+                        true => {
+                            let has_other = level.has_tiles() || in_bf16;
+                            level.prefers_integers() && list[0].is_high() && !has_other
+                        }
                         false => level.has_words() && matrix.is_codes(),
                     }
                 }
             };
             let in_two_parts = matches!(way, Way::Chosen(_)) && list[0].is_high();
-            let in_bf16 = matches!(way, Way::Chosen(MatmulPrecision::Medium)) && level.has_tiles();
             // Sums that a scale depends on may be rounded in another order, and then a number.
             let (expected, tolerance) = match (in_integers, matrix.weights()) {
                 // Half of the last of eight bits, of both.
@@ -226,7 +230,7 @@ fn several_stretches_panels_and_row_blocks_are_joined() {
     check(9, 200, 700, 1.0);
     check(1100, 13, 33, 1.0);
     check(1, 1030, 2048, 1.0);
-    for rows in [4, 5, 6, 7, 8, 12, 13, 24, 25] {
+    for rows in [4, 5, 6, 7, 8, 12, 13, 24, 25, 32, 33] {
         check(rows, 21, 2048 + 1024 + 37, 1.0);
         check(rows, 21, 2048 + 64, 1.0);
     }
@@ -309,7 +313,7 @@ fn formats_do_not_mind_each_other() {
     let (outputs, columns) = (21, 700);
     let formats = Formats::new(outputs, columns, 1.0);
     let matrices = formats.matrices();
-    for (rows, level) in [1, 3, 7, 12, 24]
+    for (rows, level) in [1, 3, 7, 12, 24, 32]
         .into_iter()
         .flat_map(|rows| Level::available().into_iter().map(move |l| (rows, l)))
     {

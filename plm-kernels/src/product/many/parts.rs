@@ -195,6 +195,27 @@ impl Arithmetic for Parts {
     }
 }
 
+/// Writes two inputs of a vector of rows, rounded to bf16, as a word of each row.
+#[inline(always)]
+pub(super) unsafe fn round_pair<L: Lanes>(pair: [L::V; 2], out: *mut u32) {
+    let mut numbers = [[0.0f32; 16]; 2];
+    for i in 0..2 {
+        L::store(numbers[i].as_mut_ptr(), pair[i]);
+    }
+    pack_pair::<L, 1>([&numbers[0], &numbers[1]], out, 0);
+}
+
+/// Writes a row of weights, rounded to bf16.
+#[inline(always)]
+pub(super) unsafe fn round_row<const COUNT: usize>(numbers: &[f32; COUNT], out: *mut u16) {
+    let mut halves = [0; COUNT];
+    for i in 0..COUNT {
+        let [part] = split::<1>(numbers[i]);
+        halves[i] = (part >> 16) as u16;
+    }
+    out.copy_from_nonoverlapping(halves.as_ptr(), COUNT);
+}
+
 /// Writes the parts of two inputs of a vector of rows.
 #[inline(always)]
 unsafe fn pack_pair<L: Lanes, const PARTS: usize>(
