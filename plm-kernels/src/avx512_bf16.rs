@@ -25,10 +25,9 @@ pub(crate) struct Words {
     /// Vectors of activations, `stride` words from one to the next.
     pub(crate) a: *const i32,
     pub(crate) stride: usize,
-    /// Rows of weights, `row` words from one to the next.
+    /// Rows of weights, `ROW` words from one to the next.
     pub(crate) b: *const i32,
-    pub(crate) row: usize,
-    /// Words of a row.
+    /// Words of a row that are multiplied.
     pub(crate) count: usize,
     /// What is fetched meanwhile, a line for each [`STEPS`] words.
     pub(crate) ahead: *const f32,
@@ -41,12 +40,15 @@ pub(crate) struct Words {
 ///
 /// The processor must have the [instruction](is_available).
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(crate) unsafe fn multiply<const T: usize>(words: Words, c: *mut f32, add: bool) {
+pub(crate) unsafe fn multiply<const T: usize, const ROW: usize>(
+    words: Words,
+    c: *mut f32,
+    add: bool,
+) {
     let Words {
         a,
         stride,
         b,
-        row,
         count,
         mut ahead,
     } = words;
@@ -63,7 +65,7 @@ pub(crate) unsafe fn multiply<const T: usize>(words: Words, c: *mut f32, add: bo
         }
         let x = _mm512_loadu_si512(a.add(i * stride).cast());
         for o in 0..T {
-            sums[o] = dot(sums[o], x, _mm512_set1_epi32(*b.add(o * row + i)));
+            sums[o] = dot(sums[o], x, _mm512_set1_epi32(*b.add(o * ROW + i)));
         }
     }
     for o in 0..T {

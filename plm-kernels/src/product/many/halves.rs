@@ -100,22 +100,21 @@ impl Arithmetic for Halves {
                     a: a.add(v * L::N).cast(),
                     stride: V * L::N,
                     b: b.add(o * ROW).cast(),
-                    row: ROW,
                     count,
                     ahead,
                 };
                 let c = c.add((o * V + v) * L::N);
                 o += match panel.outputs - o {
                     12.. => {
-                        avx512_bf16::multiply::<12>(words, c, panel.add);
+                        avx512_bf16::multiply::<12, ROW>(words, c, panel.add);
                         12
                     }
                     4.. => {
-                        avx512_bf16::multiply::<4>(words, c, panel.add);
+                        avx512_bf16::multiply::<4, ROW>(words, c, panel.add);
                         4
                     }
                     _ => {
-                        avx512_bf16::multiply::<1>(words, c, panel.add);
+                        avx512_bf16::multiply::<1, ROW>(words, c, panel.add);
                         1
                     }
                 };
