@@ -10,15 +10,15 @@ use crate::scratch::{Aligned, with_shared_scratch};
 
 /// Up to how many rows of activations the weights are multiplied as they come, for each four rows
 /// anew; with more they are widened into panels that stay in the cache. Where one begins to be faster
-/// than the other was measured for AVX-512 and AVX2.
+/// than the other was measured for AVX-512 with VNNI and for AVX2.
 fn few_rows(level: Level, list: &[Product<'_>]) -> usize {
-    match level {
+    match (level, list.iter().all(|product| product.matrix.is_codes())) {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 if !level.has_tiles() => MOST_FEW_ROWS,
+        (Level::Avx512, _) if !level.has_tiles() => MOST_FEW_ROWS,
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 if list.iter().all(|product| product.matrix.is_codes()) => 24,
+        (Level::Avx2, true) => 24,
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => MOST_FEW_ROWS,
+        (Level::Avx2, false) => MOST_FEW_ROWS,
         _ => 8,
     }
 }
@@ -87,7 +87,8 @@ pub enum MatmulPrecision {
     /// processors, in f32.
     High,
     /// On processors with AMX or AVX-512 BF16, with activations and weights rounded to bf16, and sums in
-    /// f32: the rounding of Python's models in bf16. On others, as [`High`](Self::High).
+    /// f32: the rounding of Python's models in bf16. On others, and beside products that are to be more
+    /// exact, as [`High`](Self::High).
     Medium,
 }
 

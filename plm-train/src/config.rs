@@ -82,8 +82,8 @@ pub struct Config {
     /// second time: less memory for up to a third more time. On one device only.
     #[serde(default)]
     pub activation_checkpointing: bool,
-    /// How exactly matrices are multiplied, forward and backward: `highest` (f32, the default),
-    /// `high` or `medium` (bf16 where the processor is faster so); see [`MatmulPrecision`].
+    /// How exactly matrices are multiplied, forward and, with AMX, backward: `highest` (f32, the
+    /// default), `high` or `medium` (bf16 where the processor is faster so); see [`MatmulPrecision`].
     /// Parameters, gradients and moments are f32 always.
     #[serde(default)]
     pub matmul_precision: Matmul,

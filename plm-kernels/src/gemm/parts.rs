@@ -204,7 +204,7 @@ unsafe fn pack_turned<const PARTS: usize>(
             }
             let to = to.add(k / BLOCK * PARTS * 2 * TILE);
             for part in 0..PARTS {
-                Avx512::<true>::transpose(&mut parts[part]);
+                Avx512::<false>::transpose(&mut parts[part]);
                 for row in 0..16 {
                     let to = to.add(part * 2 * TILE + row * 16);
                     _mm512_store_ps(to.cast(), parts[part][row]);

@@ -208,7 +208,7 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn dot(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
-        // One instruction, `vpdpwssd`, where it may be used.
+        // With AVX-VNNI one instruction, if the compiler takes it.
         _mm256_add_epi32(c, _mm256_madd_epi16(a, b))
     }
     #[inline(always)]

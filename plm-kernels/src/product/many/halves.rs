@@ -17,9 +17,9 @@ const ROW: usize = PANEL / 2;
 /// Numbers in a cache line.
 const LINE: usize = 16;
 
-/// Pairs of bf16.
+/// Pairs of bf16, on a processor that multiplies them.
 #[derive(Clone, Copy)]
-pub(in crate::product) struct Halves;
+pub(in crate::product) struct Halves(());
 
 impl Halves {
     /// For some products, if this processor multiplies so and they ask for no more. Codes of 8 and 4 bits
@@ -28,7 +28,7 @@ impl Halves {
         let is_enough = |product: &Product<'_>| {
             product.precision == MatmulPrecision::Medium && !product.matrix.is_codes()
         };
-        (level.has_halves() && list.iter().all(is_enough)).then_some(Self)
+        (level.has_halves() && list.iter().all(is_enough)).then_some(Self(()))
     }
 }
 

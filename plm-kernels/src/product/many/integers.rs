@@ -105,7 +105,7 @@ impl Arithmetic for Integers {
         c: *mut f32,
         ahead: *const f32,
     ) {
-        // With AVX-512 a word is spread by the instruction that multiplies it, if it does so for one vector
+        // With AVX-512 VNNI a word is spread by the instruction that multiplies it, if it does so for one vector
         // alone, and there are registers for the sums of blocks too.
         if V == 2 && L::N < 16 {
             tiles::<L, V, 2>(panel, a, b, c, ahead);
@@ -201,10 +201,12 @@ unsafe fn tile<L: Lanes, const V: usize, const W: usize, const T: usize>(
             let w = L::splat(*b.add(o * ROW + PAIRS));
             for v in 0..W {
                 let at = c.add((o * V + v) * L::N);
-                let total = match block > 0 || panel.add {
-                    _ if W == 1 => totals[o],
-                    true => L::load(at),
-                    false => L::splat(0.0),
+                let total = if W == 1 {
+                    totals[o]
+                } else if block > 0 || panel.add {
+                    L::load(at)
+                } else {
+                    L::splat(0.0)
                 };
                 let sum = L::mul(L::to_float(sums[o][v]), scales[v]);
                 let total = L::fma(sum, w, total);
