@@ -345,9 +345,9 @@ impl<W: Way> FewRows<'_, W> {
         let next = self.piece.outputs.len() * self.way.row_bytes(columns);
         let half = self.way.row_bytes(stretch.len()) / 2;
         let shift = u32::from(R != self.rows);
-        match row / MOST_ROWS {
+        match row {
             0 => Ahead { bytes: next, shift },
-            1 => Ahead {
+            MOST_ROWS => Ahead {
                 bytes: next + half,
                 shift,
             },

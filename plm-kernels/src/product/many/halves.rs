@@ -1,7 +1,7 @@
 //! Panels of bf16, which some processors multiply and add two at a time, twice as many in one
 //! instruction as f32: activations and weights are rounded to it, as Python's models in bf16 round them.
 
-use super::parts::{round_pair, round_row};
+use super::parts::{BLOCK, expand_block, pack_pair};
 use super::{Arithmetic, MatmulPrecision, Panel, Product, Rows};
 use crate::avx512_bf16::{self, STEPS, Words};
 use crate::format::Format;
@@ -61,7 +61,8 @@ impl Arithmetic for Halves {
             let square = x.square::<L>(start + k);
             for i in 0..L::N / 2 {
                 let out = out.add((k / 2 + i) * width).cast();
-                round_pair::<L>([square[2 * i], square[2 * i + 1]], out);
+                // One part of a number is the number, rounded.
+                pack_pair::<L, 1>([square[2 * i], square[2 * i + 1]], out, 0);
             }
         }
     }
@@ -79,7 +80,10 @@ impl Arithmetic for Halves {
         let end = (start + PANEL).min(matrix.padded_columns());
         let mut numbers = [0.0; PANEL];
         format.expand::<L>(row, matrix.columns(), start, end, numbers.as_mut_ptr());
-        round_row(&numbers, panel.add(o * ROW).cast());
+        let out: *mut u16 = panel.add(o * ROW).cast();
+        for (block, numbers) in numbers.as_chunks::<BLOCK>().0.iter().enumerate() {
+            expand_block::<1>(numbers, out.add(block * BLOCK));
+        }
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use crate::lanes::{self, Lanes, Level, Task};
 use crate::matrix::{Matrix, Weights};
 
 /// Inputs of a block, whose parts stand one after the other.
-const BLOCK: usize = amx::DEPTH;
+pub(super) const BLOCK: usize = amx::DEPTH;
 
 /// Words of 32 bits of a part of a block.
 const WORDS: usize = BLOCK / 2;
@@ -120,13 +120,9 @@ impl Arithmetic for Parts {
             let out: *mut u32 = out.add(self.words(block * BLOCK) * width).cast();
             for k in (0..BLOCK).step_by(L::N) {
                 let square = x.square::<L>(start + block * BLOCK + k);
-                let mut numbers = [[0.0f32; 16]; 16];
-                for i in 0..L::N {
-                    L::store(numbers[i].as_mut_ptr(), square[i]);
-                }
                 for i in 0..L::N / 2 {
                     let out = out.add((k / 2 + i) * width);
-                    let pair = [&numbers[2 * i], &numbers[2 * i + 1]];
+                    let pair = [square[2 * i], square[2 * i + 1]];
                     match self.activations {
                         1 => pack_pair::<L, 1>(pair, out, width),
                         2 => pack_pair::<L, 2>(pair, out, width),
@@ -195,37 +191,21 @@ impl Arithmetic for Parts {
     }
 }
 
-/// Writes two inputs of a vector of rows, rounded to bf16, as a word of each row.
+/// Writes the parts of two inputs of a vector of rows.
 #[inline(always)]
-pub(super) unsafe fn round_pair<L: Lanes>(pair: [L::V; 2], out: *mut u32) {
+pub(super) unsafe fn pack_pair<L: Lanes, const PARTS: usize>(
+    pair: [L::V; 2],
+    out: *mut u32,
+    width: usize,
+) {
     let mut numbers = [[0.0f32; 16]; 2];
     for i in 0..2 {
         L::store(numbers[i].as_mut_ptr(), pair[i]);
     }
-    pack_pair::<L, 1>([&numbers[0], &numbers[1]], out, 0);
-}
-
-/// Writes a row of weights, rounded to bf16.
-#[inline(always)]
-pub(super) unsafe fn round_row<const COUNT: usize>(numbers: &[f32; COUNT], out: *mut u16) {
-    let mut halves = [0; COUNT];
-    for i in 0..COUNT {
-        let [part] = split::<1>(numbers[i]);
-        halves[i] = (part >> 16) as u16;
-    }
-    out.copy_from_nonoverlapping(halves.as_ptr(), COUNT);
-}
-
-/// Writes the parts of two inputs of a vector of rows.
-#[inline(always)]
-unsafe fn pack_pair<L: Lanes, const PARTS: usize>(
-    pair: [&[f32; 16]; 2],
-    out: *mut u32,
-    width: usize,
-) {
     let mut words = [[0; 16]; PARTS];
     for lane in 0..L::N {
-        let [first, second] = pair.map(|numbers| split::<PARTS>(numbers[lane]));
+        let first = split::<PARTS>(numbers[0][lane]);
+        let second = split::<PARTS>(numbers[1][lane]);
         for part in 0..PARTS {
             words[part][lane] = first[part] >> 16 | second[part];
         }
@@ -238,7 +218,7 @@ unsafe fn pack_pair<L: Lanes, const PARTS: usize>(
 
 /// Writes the parts of a block of weights, each in a tile of its own.
 #[inline(always)]
-unsafe fn expand_block<const PARTS: usize>(numbers: &[f32; BLOCK], out: *mut u16) {
+pub(super) unsafe fn expand_block<const PARTS: usize>(numbers: &[f32; BLOCK], out: *mut u16) {
     let mut halves = [[0; BLOCK]; PARTS];
     for i in 0..BLOCK {
         let parts = split::<PARTS>(numbers[i]);
