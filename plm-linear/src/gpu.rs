@@ -1,10 +1,11 @@
-//! Products and rows of half and quantised weights on GPUs.
+//! Products and rows of half and quantised weights on GPUs, and the likeliest of many logits.
 //!
 //! The kernels read a weight as it is in the file, so that nothing is widened to memory for the few
 //! rows of a token's step, and a device needs no type of its own for halves or bytes.
 
 #[cfg(feature = "autodiff")]
 mod gradient;
+mod greatest;
 mod kernel;
 mod nf4;
 mod ops;
@@ -15,6 +16,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use plm_kernels::BLOCK;
 
 use crate::Weight;
+use greatest::{MOST_ROWS, RankOps};
 use kernel::VECTOR;
 use nf4::Nf4Parts;
 use ops::{Packed, PackedOps};
@@ -87,6 +89,23 @@ pub(crate) fn rows(
     let ids = Tensor::<1, Int>::from_data(ids.as_slice(), (&device, DType::I32));
     let rows = Dispatch::packed_rows(packed, ids.into_dispatch());
     Some(Tensor::from_dispatch(rows).narrow(1, 0, weight.dims()[1]))
+}
+
+/// As [`greatest`](crate::greatest()), of rows that have numbers.
+pub(crate) fn greatest(x: &Tensor<2>) -> Option<Vec<Option<u32>>> {
+    let rows = x.dims()[0];
+    if x.dtype() != DType::F32 || rows > MOST_ROWS || !has_kernels(&x.device()) {
+        return None;
+    }
+    let found = Dispatch::ranks(x.clone().without_autodiff().into_dispatch());
+    let found = Tensor::<1, Int>::from_dispatch(found).into_data();
+    let found: Vec<u32> = found.iter().collect();
+    Some(
+        found
+            .chunks(found.len() / rows)
+            .map(greatest::place)
+            .collect(),
+    )
 }
 
 /// What the kernels read of a weight; of one that gradients are taken of, they read nothing.

@@ -29,6 +29,7 @@ mod cross_entropy;
 mod gpu;
 #[cfg(feature = "flex-autodiff")]
 mod gradient;
+mod greatest;
 mod grouped_attention;
 pub mod host;
 mod linear;
@@ -44,6 +45,7 @@ pub use adapter::Adapter;
 pub use attention::SelfAttention;
 pub use blocks::{BlockFormat, Blocks};
 pub use cross_entropy::cross_entropy;
+pub use greatest::greatest;
 pub use grouped_attention::grouped_attention;
 pub use linear::{Linear, LinearConfig, forward_each};
 pub use nf4::{Nf4, Nf4Data};

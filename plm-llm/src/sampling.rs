@@ -190,6 +190,12 @@ impl Sampler {
         })
     }
 
+    /// Whether it takes the most likely token whatever came before, so that only the place of the greatest
+    /// logit need be known.
+    pub fn takes_greatest(&self) -> bool {
+        self.sampling == Sampling::Greedy && self.penalties == Penalties::default()
+    }
+
     /// The token that follows `previous` (the prompt and what was generated), from its logits.
     ///
     /// # Errors
@@ -298,6 +304,8 @@ fn keep_top_p(scores: &mut [f32], p: f32) {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{Device, Tensor, TensorData};
+    use plm_linear::greatest;
     use proptest::prelude::*;
 
     use super::*;
@@ -396,6 +404,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_greatest_alone_is_what_a_sampler_takes_without_settings(
+            mut logits in prop::collection::vec(-3i8..3, 1..40), odd in 0usize..200,
+        ) {
+            let number = |x: i8| f32::from(x) / f32::from(x != -3);
+            let mut logits: Vec<f32> = logits.drain(..).map(number).collect();
+            let odds = [f32::NAN, f32::INFINITY, -0.0];
+            if let (Some(&wrong), Some(logit)) = (odds.get(odd % 4), logits.get_mut(odd / 4)) {
+                *logit = wrong;
+            }
+            let mut sampler = Sampler::new(Penalties::default(), Sampling::Greedy, 0).unwrap();
+            prop_assert!(sampler.takes_greatest());
+            let row = TensorData::new(logits.clone(), [1, logits.len()]);
+            let found = greatest(Tensor::<2>::from_data(row, &Device::flex()));
+            prop_assert_eq!(found[0], sampler.next(logits, &[]).ok());
+        }
+
         #[test]
         fn draws_are_repeatable_and_allowed(
             logits in prop::collection::vec(-5.0f32..5.0, 1..60),

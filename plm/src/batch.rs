@@ -57,7 +57,8 @@ impl PerceptionLM {
         });
         let embeddings = Tensor::stack(padded.collect(), 0);
         let mut cache = self.model().language_model.new_padded_cache(padding);
-        let mut logits = self.extend_for_logits(embeddings, &mut cache)?;
+        let greatest = replies.iter().all(Reply::takes_greatest);
+        let mut next = self.extend_for_next(embeddings, &mut cache, greatest)?;
         timing.prefill = start.elapsed();
 
         let start = Instant::now();
@@ -66,8 +67,8 @@ impl PerceptionLM {
             let mut tokens = Vec::new();
             let mut rows = Vec::new();
             let mut going_on = Vec::new();
-            for (row, (&index, logits)) in active.iter().zip(logits).enumerate() {
-                let (id, _) = replies[index].push(logits)?;
+            for (row, (&index, next)) in active.iter().zip(next).enumerate() {
+                let (id, _) = replies[index].push(next)?;
                 if !replies[index].is_finished() {
                     tokens.push(id);
                     rows.push(row);
@@ -81,7 +82,7 @@ impl PerceptionLM {
                 cache.select(&rows);
             }
             active = going_on;
-            logits = self.extend_for_logits(self.embed_tokens(&tokens)?, &mut cache)?;
+            next = self.extend_for_next(self.embed_tokens(&tokens)?, &mut cache, greatest)?;
         }
         timing.decode = start.elapsed();
         Ok(replies

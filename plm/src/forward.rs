@@ -1,12 +1,22 @@
-//! The network's steps as answers need them: whole prompts in, logits on the host out.
+//! The network's steps as answers need them: whole prompts in, what is to be known of the next
+//! token out.
 
 use burn::tensor::Tensor;
+use plm_linear::greatest;
 use plm_linear::host::in_pool;
 use plm_llm::KvCache;
 use plm_processor::{Media, Prompt};
 
 use crate::feature_cache::{MediaKey, media_key};
 use crate::{Error, HostTensor, PerceptionLM, Progress};
+
+/// What a step tells of the token to come.
+pub(crate) enum Next {
+    /// The score of each token.
+    Logits(Vec<f32>),
+    /// The token with the greatest score, if they are numbers.
+    Greatest(Option<u32>),
+}
 
 impl PerceptionLM {
     /// Embeddings of a whole prompt, `[tokens, text_width]`.
@@ -61,6 +71,35 @@ impl PerceptionLM {
         embeddings: Tensor<3>,
         cache: &mut KvCache,
     ) -> Result<Vec<Vec<f32>>, Error> {
+        self.extend(embeddings, cache, |last| self.logit_rows(last))
+    }
+
+    /// Reads embeddings and returns what is to be known of the next token of each sequence: where the
+    /// greatest logit is enough, the others stay on the device.
+    pub(crate) fn extend_for_next(
+        &self,
+        embeddings: Tensor<3>,
+        cache: &mut KvCache,
+        takes_greatest: bool,
+    ) -> Result<Vec<Next>, Error> {
+        self.extend(embeddings, cache, |last| {
+            if takes_greatest {
+                let logits = self.model().language_model.logits(last);
+                let ids = greatest(logits.flatten(0, 1));
+                return Ok(ids.into_iter().map(Next::Greatest).collect());
+            }
+            let rows = self.logit_rows(last)?;
+            Ok(rows.into_iter().map(Next::Logits).collect())
+        })
+    }
+
+    /// Reads embeddings; `finish` is given the hidden states after the last, `[batch, 1, text_width]`.
+    fn extend<R: Send>(
+        &self,
+        embeddings: Tensor<3>,
+        cache: &mut KvCache,
+        finish: impl FnOnce(Tensor<3>) -> Result<R, Error> + Send,
+    ) -> Result<R, Error> {
         let total_tokens = embeddings.dims()[1];
         let decoder = &self.model().language_model;
         in_pool(self.device(), || {
@@ -72,7 +111,7 @@ impl PerceptionLM {
                     });
                 }
             })?;
-            self.logit_rows(last)
+            finish(last)
         })
     }
 

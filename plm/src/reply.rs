@@ -1,12 +1,13 @@
 use plm_llm::Sampler;
 use plm_processor::{Prompt, TextStream};
 
+use crate::forward::Next;
 use crate::stop::StopStrings;
 use crate::{Answer, Decoding, Error, Finish, PerceptionLM, Timing, Usage};
 
 /// One answer in the making: the tokens so far, and everything that decides about the next.
 ///
-/// It knows token ids and logits only, so that a stream, a batch and a session share it.
+/// It knows token ids and what a step tells of the next only, so that a stream, a batch and a session share it.
 pub(crate) struct Reply<'a> {
     /// Prompt and generated tokens.
     ids: Vec<u32>,
@@ -43,8 +44,11 @@ impl<'a> Reply<'a> {
     }
 
     /// Chooses the next token and returns it with the text that became certain.
-    pub(crate) fn push(&mut self, logits: Vec<f32>) -> Result<(u32, String), Error> {
-        let id = self.sampler.next(logits, &self.ids)?;
+    pub(crate) fn push(&mut self, next: Next) -> Result<(u32, String), Error> {
+        let id = match next {
+            Next::Logits(logits) => self.sampler.next(logits, &self.ids)?,
+            Next::Greatest(id) => id.ok_or(plm_llm::Error::NotFinite)?,
+        };
         self.ids.push(id);
         let mut emitted = self.stop_strings.push(&piece_of(&mut self.pieces, id)?);
         if emitted.stopped || self.stop_ids.contains(&id) {
@@ -63,6 +67,11 @@ impl<'a> Reply<'a> {
         }
         self.text.push_str(&emitted.text);
         Ok((id, emitted.text))
+    }
+
+    /// Whether [`Next::Greatest`] is all that it needs.
+    pub(crate) fn takes_greatest(&self) -> bool {
+        self.sampler.takes_greatest()
     }
 
     pub(crate) fn is_finished(&self) -> bool {

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use plm_llm::KvCache;
 use plm_processor::Prompt;
 
+use crate::forward::Next;
 use crate::prefix_cache::Sequence;
 use crate::reply::Reply;
 use crate::{Answer, Decoding, Error, PerceptionLM, Timing};
@@ -20,8 +21,8 @@ pub struct Stream<'a> {
     cache: KvCache,
     /// What the prompt stands for, if the cache is to be kept for prompts that begin alike.
     sequence: Option<Sequence>,
-    /// Logits of the next token, where they are computed already.
-    logits: Option<Vec<f32>>,
+    /// What is known of the next token, where it is computed already.
+    next: Option<Next>,
     cached_tokens: usize,
     timing: Timing,
     failed: bool,
@@ -60,14 +61,15 @@ impl<'a> Stream<'a> {
         let embeddings = plm
             .model()
             .embed(prompt, features, cached_tokens, plm.device())?;
-        let logits = plm.extend_for_logits(embeddings.unsqueeze(), &mut cache)?;
+        let next =
+            plm.extend_for_next(embeddings.unsqueeze(), &mut cache, reply.takes_greatest())?;
         timing.prefill = start.elapsed();
         Ok(Self {
             plm,
             reply,
             cache,
             sequence,
-            logits: logits.into_iter().next(),
+            next: next.into_iter().next(),
             cached_tokens,
             timing,
             failed: false,
@@ -103,16 +105,19 @@ impl<'a> Stream<'a> {
 
     fn step(&mut self) -> Result<String, Error> {
         let start = Instant::now();
-        let logits = match self.logits.take() {
-            Some(logits) => logits,
+        let next = match self.next.take() {
+            Some(next) => next,
             None => {
                 let last = self.reply.ids()[self.reply.ids().len() - 1];
                 let embedding = self.plm.embed_tokens(&[last])?;
-                let logits = self.plm.extend_for_logits(embedding, &mut self.cache)?;
-                logits.into_iter().next().unwrap_or_default()
+                let greatest = self.reply.takes_greatest();
+                let next = self
+                    .plm
+                    .extend_for_next(embedding, &mut self.cache, greatest)?;
+                next.into_iter().next().unwrap_or(Next::Greatest(None))
             }
         };
-        let (_, text) = self.reply.push(logits)?;
+        let (_, text) = self.reply.push(next)?;
         self.timing.decode += start.elapsed();
         Ok(text)
     }

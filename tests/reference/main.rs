@@ -30,6 +30,7 @@ mod blocks;
 mod caches;
 mod cases;
 mod checkpoint_copy;
+mod device_logits;
 mod device_weights;
 mod embedded_model;
 mod exact_match;
