@@ -25,6 +25,10 @@ impl Attention {
         }
     }
 
+    pub(crate) fn heads(&self) -> usize {
+        self.heads
+    }
+
     /// Mixes the tokens of each tile; scores are scaled by `1/√head_dim` and unmasked.
     ///
     /// # Shapes

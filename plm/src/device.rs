@@ -175,6 +175,13 @@ fn memory_bytes(_: &Device) -> Option<u64> {
     None
 }
 
+/// Bytes of a GPU's memory that this process does not use, as far as it is known how much there is.
+pub(crate) fn free_memory(device: &Device) -> Option<u64> {
+    let all = memory_bytes(device)?;
+    let usage = device.memory_pool_usage()?;
+    Some(all.saturating_sub(usage.bytes_in_use + usage.bytes_padding))
+}
+
 /// A device for a model of which only the shapes are looked at: the CPU where it is built in, since a
 /// GPU takes time to open.
 pub(crate) fn device_of_shapes() -> Result<Device, Error> {

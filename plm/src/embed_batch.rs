@@ -4,7 +4,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 use plm_linear::select_rows;
 use plm_processor::{Media, Prompt};
 
-use crate::model::tiles_per_pass;
 use crate::{Error, Model};
 
 impl Model {
@@ -81,7 +80,7 @@ impl Model {
         let texts = self.language_model.embed(&ids, device)?;
         let media: Vec<&Media> = prompts.iter().flat_map(|prompt| &prompt.media).collect();
         let mut parts = vec![texts];
-        for tiles in passes(&media, device) {
+        for tiles in self.passes(&media, device) {
             let features = self.multi_modal_projector.forward(encode(tiles)?)?;
             parts.push(features.flatten(0, 1));
         }
@@ -101,24 +100,26 @@ impl Model {
         let width = all.dims()[1];
         Ok(all.reshape([prompts.len(), seq, width]))
     }
-}
 
-/// Normalised tiles of several pictures, `[tiles, 3, size, size]`, some at a time.
-fn passes(media: &[&Media], device: &Device) -> Vec<Tensor<4>> {
-    let Some(size) = media.first().map(|media| media.tiles.tile_size()) else {
-        return Vec::new();
-    };
-    let all: Vec<(&Media, usize)> = media
-        .iter()
-        .flat_map(|media| (0..media.tiles.len()).map(|tile| (*media, tile)))
-        .collect();
-    let pass = |tiles: &[(&Media, usize)]| {
-        let values: Vec<f32> = tiles
+    /// Normalised tiles of several pictures, `[tiles, 3, size, size]`, some at a time.
+    fn passes(&self, media: &[&Media], device: &Device) -> Vec<Tensor<4>> {
+        let Some(size) = media.first().map(|media| media.tiles.tile_size()) else {
+            return Vec::new();
+        };
+        let all: Vec<(&Media, usize)> = media
             .iter()
-            .flat_map(|(media, tile)| media.tiles.normalized_tile(*tile, &media.normalization))
+            .flat_map(|media| (0..media.tiles.len()).map(|tile| (*media, tile)))
             .collect();
-        let shape = [tiles.len(), 3, size as usize, size as usize];
-        Tensor::from_data(TensorData::new(values, shape), device)
-    };
-    all.chunks(tiles_per_pass(size, device)).map(pass).collect()
+        let pass = |tiles: &[(&Media, usize)]| {
+            let values: Vec<f32> = tiles
+                .iter()
+                .flat_map(|(media, tile)| media.tiles.normalized_tile(*tile, &media.normalization))
+                .collect();
+            let shape = [tiles.len(), 3, size as usize, size as usize];
+            Tensor::from_data(TensorData::new(values, shape), device)
+        };
+        all.chunks(self.tiles_per_pass(size, device))
+            .map(pass)
+            .collect()
+    }
 }

@@ -10,22 +10,11 @@ use plm_projector::Projector;
 use plm_vision::PerceptionEncoder;
 
 use crate::checkpoint::{ParameterVisitor, linears, parameters, visit_parameters};
+use crate::device::free_memory;
 use crate::{Config, Error};
 
 /// Pixels of a large tile.
 const TILE_PIXELS: usize = 448 * 448;
-
-/// Tiles that go through the vision tower at once; it bounds the memory of activations.
-///
-/// On the CPU a large tile goes alone, which was faster on two cores: memory for the activations of
-/// several comes anew from the system for each operation.
-pub(crate) fn tiles_per_pass(tile_size: u32, device: &Device) -> usize {
-    let pixels = match is_cpu(device) {
-        true => TILE_PIXELS,
-        false => 4 * TILE_PIXELS,
-    };
-    (pixels / (tile_size as usize).pow(2).max(1)).max(1)
-}
 
 /// The network of a PerceptionLM: vision tower, projector and text decoder.
 ///
@@ -80,6 +69,24 @@ impl Model {
         linears(self)
     }
 
+    /// Tiles that go through the vision tower at once; it bounds the memory of activations.
+    ///
+    /// On the CPU a large tile goes alone, which was faster on two cores: memory for the activations of
+    /// several comes anew from the system for each operation. On a GPU they take half of the memory that
+    /// this process does not use at most; the rest is for keys, values and the decoder's activations.
+    pub(crate) fn tiles_per_pass(&self, tile_size: u32, device: &Device) -> usize {
+        let pixels = match is_cpu(device) {
+            true => TILE_PIXELS,
+            false => 4 * TILE_PIXELS,
+        };
+        let most = (pixels / (tile_size as usize).pow(2).max(1)).max(1);
+        let Some(free) = free_memory(device) else {
+            return most;
+        };
+        let fit = free / 2 / self.vision_tower.activation_bytes().max(1);
+        (fit as usize).clamp(1, most)
+    }
+
     /// Token embeddings of one picture, `[tiles · tokens_per_tile, text_width]`.
     ///
     /// # Errors
@@ -98,7 +105,7 @@ impl Model {
     ) -> Result<Tensor<2>, Error> {
         let mut done = 0;
         let mut tokens = Vec::new();
-        for tiles in tile_passes(media, device) {
+        for tiles in self.tile_passes(media, device) {
             done += tiles.dims()[0];
             tokens.push(self.features(tiles)?.projected.flatten(0, 1));
             observe(done);
@@ -112,7 +119,7 @@ impl Model {
     ///
     /// The vision tower's error when the tiles are not of its size.
     pub fn media_features(&self, media: &Media, device: &Device) -> Result<MediaFeatures, Error> {
-        let passes = tile_passes(media, device);
+        let passes = self.tile_passes(media, device);
         let parts: Vec<MediaFeatures> = passes
             .map(|tiles| self.features(tiles))
             .collect::<Result<_, Error>>()?;
@@ -121,6 +128,15 @@ impl Model {
             vision: Tensor::cat(vision, 0),
             projected: Tensor::cat(projected, 0),
         })
+    }
+
+    /// A picture's normalised tiles, a few at a time, `[tiles, 3, size, size]`.
+    fn tile_passes(&self, media: &Media, device: &Device) -> impl Iterator<Item = Tensor<4>> {
+        let num_tiles = media.tiles.len();
+        let pass = self.tiles_per_pass(media.tiles.tile_size(), device);
+        (0..num_tiles)
+            .step_by(pass)
+            .map(move |start| pixel_values(media, start..(start + pass).min(num_tiles), device))
     }
 
     pub(crate) fn features(&self, tiles: Tensor<4>) -> Result<MediaFeatures, Error> {
@@ -198,15 +214,6 @@ impl Model {
             _ => Tensor::cat(parts, 0),
         })
     }
-}
-
-/// A picture's normalised tiles, a few at a time, `[tiles, 3, size, size]`.
-fn tile_passes<'a>(media: &'a Media, device: &'a Device) -> impl Iterator<Item = Tensor<4>> {
-    let num_tiles = media.tiles.len();
-    let pass = tiles_per_pass(media.tiles.tile_size(), device);
-    (0..num_tiles)
-        .step_by(pass)
-        .map(move |start| pixel_values(media, start..(start + pass).min(num_tiles), device))
 }
 
 /// Normalised pixels of some tiles, `[tiles, 3, size, size]` in -1..1.
