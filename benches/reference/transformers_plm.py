@@ -1,11 +1,15 @@
 """Measures Hugging Face transformers on the work that `plm bench` measures.
 
-    python benches/reference/transformers_plm.py MODEL [--repeat 5] [--device cuda] [--json]
+    python benches/reference/transformers_plm.py MODEL [--repeat 5] [--json]
+    python benches/reference/transformers_plm.py MODEL --device cuda --tiles 36 --prompts 306,9500
 
 MODEL is a checkpoint folder, such as `cargo run --release --example random_checkpoint -- 1b MODEL`
 writes. Each dtype (f32, bf16) and number of threads (1, 2) runs in a process of its own; of each
 figure the best is given too, although a user has to choose one dtype. Times are medians in seconds.
 With `--device cuda` everything but preprocessing is done on the GPU, whose own peak of memory is given.
+`--tiles` and `--prompts` are as for `plm bench`, which takes no more tiles than there are (36 of 36), and no
+prompt that is too long. Figures of prompts of 1000 tokens or more are of 3 times at most; on the CPU f32
+alone reads them, and answers in a batch, since bf16 may take many minutes.
 
 Needs: torch, torchvision, transformers, timm, pillow, numpy.
 """
@@ -17,8 +21,9 @@ import sys
 import time
 
 SHORT = 306  # one tile and fifty tokens of text
-LONG = 3000
+LONG = 1000
 ANSWER = 64
+BATCH = 8
 
 
 def median(repeat, work, synchronize=lambda: None):
@@ -33,7 +38,7 @@ def median(repeat, work, synchronize=lambda: None):
     return sorted(times)[len(times) // 2]
 
 
-def measure(path, dtype, threads, repeat, device):
+def measure(path, dtype, threads, repeat, device, tiles, prompts):
     start = time.perf_counter()
     import numpy as np
     import torch
@@ -61,13 +66,13 @@ def measure(path, dtype, threads, repeat, device):
     load = time.perf_counter() - start
     text, head = model.model.language_model, model.lm_head
     dtype = text.embed_tokens.weight.dtype
-    tile = torch.rand(1, 1, 3, 448, 448, dtype=dtype, device=device) * 2 - 1
+    pixel_values = torch.rand(1, tiles, 3, 448, 448, dtype=dtype, device=device) * 2 - 1
 
     def vision():
-        return model.model.get_image_features(pixel_values=tile)
+        return model.model.get_image_features(pixel_values=pixel_values)
 
-    def read(tokens):
-        ids = torch.arange(tokens, device=device)[None] * 7919 % 1000
+    def read(tokens, batch=1):
+        ids = torch.arange(tokens, device=device).expand(batch, -1) * 7919 % 1000
         out = text(inputs_embeds=text.embed_tokens(ids), use_cache=True)
         return out.past_key_values, head(out.last_hidden_state[:, -1:]).argmax(-1)
 
@@ -76,16 +81,25 @@ def measure(path, dtype, threads, repeat, device):
             out = text(inputs_embeds=text.embed_tokens(token), past_key_values=cache, use_cache=True)
             token = head(out.last_hidden_state).argmax(-1)
 
-    def decode(tokens):
-        cache, token = read(tokens)
-        synchronize()
-        start = time.perf_counter()
-        answer(cache, token, ANSWER // 2)
-        synchronize()
-        return ANSWER // 2 / (time.perf_counter() - start)
+    def times_of(tokens):
+        return repeat if tokens < LONG else min(repeat, 3)
+
+    def decode(tokens, batch=1):
+        def once():
+            cache, token = read(tokens, batch)
+            synchronize()
+            start = time.perf_counter()
+            answer(cache, token, ANSWER // 2)
+            synchronize()
+            return batch * ANSWER // 2 / (time.perf_counter() - start)
+
+        if device != "cpu":
+            once()
+        times = times_of(tokens)
+        return sorted(once() for _ in range(times))[times // 2]
 
     def whole():
-        vision()
+        model.model.get_image_features(pixel_values=pixel_values[:, :1])
         answer(*read(SHORT), ANSWER - 1)
 
     pixels = np.random.default_rng(0).integers(0, 256, (1147, 1920, 3), dtype=np.uint8)
@@ -104,17 +118,21 @@ def measure(path, dtype, threads, repeat, device):
         "vision_s": median(repeat, vision, synchronize),
         "attention_s": median(repeat, lambda: attention(q, k, v), synchronize),
         "matrix_flops": 2 * 2048**3 / median(repeat, lambda: x @ w.T, synchronize),
-        "prefill_s": median(repeat, lambda: read(SHORT), synchronize),
-        "decode_tokens_per_s": sorted(decode(SHORT) for _ in range(repeat))[repeat // 2],
         "answer_s": median(max(1, repeat // 2), whole, synchronize),
     }
-    if dtype == torch.float32 or device != "cpu":
-        figures["long_prefill_s"] = median(1, lambda: read(LONG), synchronize)
+    is_fast = dtype == torch.float32 or device != "cpu"
+    for tokens in prompts:
+        if tokens < LONG or is_fast:
+            read_once = lambda: read(tokens)
+            figures[f"prefill_{tokens}_s"] = median(times_of(tokens), read_once, synchronize)
+            figures[f"decode_{tokens}_tokens_per_s"] = decode(tokens)
+    if is_fast:
+        figures[f"decode_batch_{BATCH}_tokens_per_s"] = decode(SHORT, BATCH)
     with open("/proc/self/status") as status:
         peak = next(line for line in status if line.startswith("VmHWM"))
     figures["peak_rss_bytes"] = int(peak.split()[1]) * 1024
     if device != "cpu":
-        figures["peak_device_bytes"] = torch.cuda.max_memory_allocated()
+        figures["peak_device_bytes"] = torch.cuda.max_memory_reserved()
     print(json.dumps(figures))
 
 
@@ -124,24 +142,34 @@ def main():
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--tiles", type=int, default=1)
+    parser.add_argument("--prompts", default="306,3000")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("DTYPE", "THREADS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        return measure(args.model, args.one[0], int(args.one[1]), args.repeat, args.device)
+        prompts = [int(tokens) for tokens in args.prompts.split(",")]
+        dtype, threads = args.one
+        return measure(
+            args.model, dtype, int(threads), args.repeat, args.device, args.tiles, prompts
+        )
     runs = {}
     for dtype in ("float32", "bfloat16"):
         for threads in args.threads:
             command = [sys.executable, __file__, args.model, "--repeat", str(args.repeat)]
-            command += ["--device", args.device]
+            command += ["--device", args.device, "--tiles", str(args.tiles)]
+            command += ["--prompts", args.prompts]
             out = subprocess.run(
                 command + ["--one", dtype, str(threads)], check=True, stdout=subprocess.PIPE
             )
             runs[f"{dtype}, {threads} threads"] = json.loads(out.stdout.splitlines()[-1])
     names = {name for run in runs.values() for name in run}
-    higher = {"decode_tokens_per_s", "matrix_flops"}
+
+    def is_rate(name):
+        return name.endswith("_per_s") or name == "matrix_flops"
+
     best = {
-        name: (max if name in higher else min)(run[name] for run in runs.values() if name in run)
+        name: (max if is_rate(name) else min)(run[name] for run in runs.values() if name in run)
         for name in sorted(names)
     }
     runs["best of each"] = best

@@ -23,6 +23,13 @@ pub(crate) struct BenchArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) matmul: MatmulArgs,
+    /// Tiles of the picture that is encoded, at most: 1, or more of thumb+tile.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) tiles: u16,
+    /// Tokens of the prompts that are read and answered, with commas between them; those that do not fit
+    /// the model are left out.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "306,3000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) prompts: Vec<u32>,
     /// How often each figure is measured; medians are given.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) repeat: u16,

@@ -31,14 +31,7 @@ struct Report {
 pub(crate) fn run(args: BenchArgs) -> Result<(), Error> {
     threads::limit(args.threads)?;
     if args.one_format {
-        let model = args.model.as_deref().unwrap_or(Path::new(""));
-        return output::json(&figures::measure(
-            model,
-            args.device.device,
-            args.formats[0],
-            args.matmul.precision(),
-            usize::from(args.repeat),
-        )?);
+        return output::json(&figures::measure(&args)?);
     }
     let device = args.device.device.settle()?;
     // Held until everything is measured; the folder goes with it.
@@ -111,7 +104,9 @@ fn in_its_own_process(
         .args(["bench", "--one-format", "--formats", &format.to_string()])
         .args(["--device", &device.to_string()])
         .args(args.matmul.words())
-        .args(["--repeat", &args.repeat.to_string(), "--model"])
+        .args(["--repeat", &args.repeat.to_string()])
+        .args(["--tiles", &args.tiles.to_string()])
+        .args(["--prompts", &join(&args.prompts), "--model"])
         .arg(model);
     if let Some(threads) = args.threads {
         command.args(["--threads", &threads.to_string()]);
@@ -123,4 +118,10 @@ fn in_its_own_process(
         });
     }
     Ok(serde_json::from_slice(&run.stdout).map_err(std::io::Error::from)?)
+}
+
+/// Numbers with commas between them.
+fn join(numbers: &[u32]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    numbers.join(",")
 }

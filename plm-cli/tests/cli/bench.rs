@@ -10,6 +10,10 @@ fn a_tiny_model_is_measured_in_each_format() {
         "bf16,q4",
         "--matmul-precision",
         "high",
+        "--tiles",
+        "5",
+        "--prompts",
+        "20,40,1000000",
         "--repeat",
         "1",
         "--json",
@@ -29,8 +33,15 @@ fn a_tiny_model_is_measured_in_each_format() {
         for figure in ["load_s", "preprocess_s", "answer_s"] {
             assert!(figures[figure].as_f64().unwrap() > 0.0, "{figure}");
         }
-        assert_eq!(figures["prefill"].as_array().unwrap().len(), 2);
+        // What does not fit the model is left out.
+        let prefill = figures["prefill"].as_array().unwrap();
+        let counts: Vec<u64> = prefill
+            .iter()
+            .map(|f| f["count"].as_u64().unwrap())
+            .collect();
+        assert_eq!(counts, [20, 40]);
         assert_eq!(figures["decode"].as_array().unwrap().len(), 2);
+        assert_eq!(figures["vision"]["count"], 5);
         assert!(figures["vision"]["flops"].as_u64().unwrap() > 0);
         let vision = &figures["vision"]["limit_flops"];
         let decode = &figures["decode"][0]["limit_bytes_per_s"];
@@ -48,6 +59,8 @@ fn sizes_and_formats_are_checked() {
         ["bench", "--size", "2b"],
         ["bench", "--formats", "q5"],
         ["bench", "--repeat", "0"],
+        ["bench", "--tiles", "0"],
+        ["bench", "--prompts", "0"],
         ["bench", "--matmul-precision", "tf32"],
     ] {
         plm(&args).wrong_arguments();

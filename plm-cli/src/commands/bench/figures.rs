@@ -2,23 +2,24 @@ use std::path::Path;
 use std::time::Instant;
 
 use plm::burn::tensor::{Device, Tensor};
+use plm::plm_linear::greatest;
 use plm::plm_linear::host::{in_pool, is_cpu};
 use plm::{
-    Content, Conversation, Decoding, DeviceChoice, EncodeOptions, Image, LoadOptions,
-    MatmulPrecision, PerceptionLM, Precision, Prompt, VisionInputType,
+    Content, Conversation, Decoding, EncodeOptions, Image, LoadOptions, Media, PerceptionLM,
+    Precision, Prompt, VisionInputType,
 };
 use plm_kernels::machine;
 use serde::{Deserialize, Serialize};
 
-use crate::args::BenchFormat;
+use crate::args::{BenchArgs, BenchFormat};
 use crate::error::Error;
 use crate::memory;
 
-/// Tokens of a short prompt: one tile and fifty of text.
+/// Tokens before the answers of a batch: one tile and fifty of text.
 const SHORT: usize = 306;
 
-/// Tokens of a long prompt.
-const LONG: usize = 3000;
+/// Tokens from which on a prompt takes long; its rate varies little.
+const LONG: usize = 1000;
 
 /// Tokens of an answer.
 const ANSWER: usize = 64;
@@ -40,7 +41,7 @@ pub(crate) struct Figures {
     /// A picture of 1920×1147 into tiles.
     pub(crate) preprocess_s: f64,
     pub(crate) preprocess_tiles: usize,
-    /// One tile through vision tower and projector.
+    /// A picture's tiles through vision tower and projector.
     pub(crate) vision: Work,
     pub(crate) prefill: Vec<Work>,
     pub(crate) decode: Vec<Decode>,
@@ -51,6 +52,8 @@ pub(crate) struct Figures {
     pub(crate) second_question_vision_s: f64,
     /// The most memory that one picture and its answer took.
     pub(crate) peak_rss_bytes: Option<u64>,
+    /// The memory of a GPU that is held after all of this, in use or for use to come.
+    pub(crate) device_bytes: Option<u64>,
 }
 
 /// Work that arithmetic bounds.
@@ -85,22 +88,18 @@ pub(crate) struct Batch {
 }
 
 /// Measures a checkpoint in one format.
-pub(crate) fn measure(
-    model: &Path,
-    device: DeviceChoice,
-    format: BenchFormat,
-    matmul_precision: MatmulPrecision,
-    repeat: usize,
-) -> Result<Figures, Error> {
+pub(crate) fn measure(args: &BenchArgs) -> Result<Figures, Error> {
+    let model = args.model.as_deref().unwrap_or(Path::new(""));
+    let repeat = usize::from(args.repeat);
     let load = || {
         let options = LoadOptions {
-            device,
-            precision: match format {
+            device: args.device.device,
+            precision: match args.formats[0] {
                 BenchFormat::F32 => Precision::F32,
                 BenchFormat::F16 => Precision::F16,
                 _ => Precision::Auto,
             },
-            matmul_precision,
+            matmul_precision: args.matmul.precision(),
             encoding: EncodeOptions {
                 vision_input_type: Some(VisionInputType::Vanilla),
                 ..EncodeOptions::default()
@@ -114,9 +113,9 @@ pub(crate) fn measure(
     let config = plm.config();
 
     let (preprocess_s, preprocess_tiles) = preprocess(&plm, repeat)?;
+    let media = media(&plm, args.tiles)?;
     let picture = checkered(448, 448)?;
     let prompt = plm.encode(&ask(&picture, "What is in this picture?"))?;
-    let media = &prompt.media[0];
     let decoding = Decoding {
         max_new_tokens: ANSWER,
         ..Decoding::default()
@@ -131,7 +130,7 @@ pub(crate) fn measure(
         timed(|| {
             synchronized(plm.device(), || {
                 in_pool(plm.device(), || {
-                    plm.model().embed_media(media, plm.device())
+                    plm.model().embed_media(&media, plm.device())
                 })
             })?
             .map_err(Error::from)
@@ -140,7 +139,8 @@ pub(crate) fn measure(
 
     let mut prefill = Vec::new();
     let mut decode = Vec::new();
-    for tokens in [SHORT, LONG] {
+    for &tokens in &args.prompts {
+        let tokens = tokens as usize;
         if tokens + 2 * ANSWER > config.text.max_positions {
             continue;
         }
@@ -160,9 +160,9 @@ pub(crate) fn measure(
         preprocess_s,
         preprocess_tiles,
         vision: Work {
-            count: 1,
+            count: media.tiles.len(),
             seconds: vision_s,
-            flops: config.vision_flops(1),
+            flops: config.vision_flops(media.tiles.len()),
             limit_flops: limit.median(),
         },
         prefill,
@@ -174,7 +174,31 @@ pub(crate) fn measure(
         answer_s,
         second_question_vision_s: second.timing.vision.as_secs_f64(),
         peak_rss_bytes,
+        device_bytes: plm
+            .device()
+            .memory_pool_usage()
+            .map(|held| held.bytes_reserved),
     })
+}
+
+/// A large picture of at most so many tiles.
+fn media(plm: &PerceptionLM, most: u16) -> Result<Media, Error> {
+    let conversation = ask(&checkered(1920, 1147)?, "What?");
+    let options = match most {
+        1 => EncodeOptions {
+            vision_input_type: Some(VisionInputType::Vanilla),
+            ..EncodeOptions::default()
+        },
+        // One of them is the thumbnail.
+        _ => EncodeOptions {
+            vision_input_type: Some(VisionInputType::ThumbTile),
+            max_num_tiles: Some(u32::from(most) - 1),
+            ..EncodeOptions::default()
+        },
+    };
+    let prompt = plm.processor().encode(&conversation, &options);
+    let mut media = prompt.map_err(plm::Error::from)?.media;
+    Ok(media.remove(0))
 }
 
 fn preprocess(plm: &PerceptionLM, repeat: usize) -> Result<(f64, usize), Error> {
@@ -199,11 +223,11 @@ fn answer(plm: &PerceptionLM, prompt: &Prompt, decoding: &Decoding) -> Result<f6
             let embeddings = model.embed(prompt, &features, 0, plm.device())?;
             let mut cache = decoder.new_cache();
             let last = decoder.extend_to_last(embeddings.unsqueeze(), &mut cache, |_| {})?;
-            let mut id = greatest(decoder.logits(last));
+            let mut id = next_id(decoder.logits(last));
             for _ in 1..decoding.max_new_tokens {
                 let embedding = decoder.embed(&[id], plm.device())?;
                 let hidden = decoder.extend(embedding.unsqueeze(), &mut cache)?;
-                id = greatest(decoder.logits(hidden));
+                id = next_id(decoder.logits(hidden));
             }
             Ok::<_, plm::Error>(id)
         })?;
@@ -226,11 +250,7 @@ fn read_and_answer(
     let mut decode = Vec::new();
     let mut matrix_limit = CpuLimit::new(device, machine::matrix_rate);
     let mut read_limit = CpuLimit::new(device, machine::read_bandwidth);
-    // A long prompt takes long; its rate varies little.
-    let repeat = match tokens {
-        SHORT => repeat,
-        _ => repeat.min(3),
-    };
+    let repeat = if tokens < LONG { repeat } else { repeat.min(3) };
     // A GPU chooses its kernels the first time; that does not count.
     let warm_up = usize::from(!is_cpu(device));
     for i in 0..warm_up + repeat {
@@ -244,7 +264,7 @@ fn read_and_answer(
             let prompt: Tensor<3> = decoder.embed(&ids, device)?.unsqueeze();
             let mut cache = decoder.new_cache();
             let last = decoder.extend_to_last(prompt, &mut cache, |_| {})?;
-            let mut id = greatest(decoder.logits(last));
+            let mut id = next_id(decoder.logits(last));
             prefill.push(start.elapsed().as_secs_f64());
             cache.select(&vec![0; batch]);
 
@@ -254,7 +274,7 @@ fn read_and_answer(
                 let embedding: Tensor<3> =
                     decoder.embed(&vec![id; batch], device)?.unsqueeze_dim(1);
                 let hidden = decoder.extend(embedding, &mut cache)?;
-                id = greatest(decoder.logits(hidden));
+                id = next_id(decoder.logits(hidden));
             }
             let made = (batch * ANSWER / 2) as f64;
             decode.push(made / start.elapsed().as_secs_f64());
@@ -303,10 +323,10 @@ impl CpuLimit {
     }
 }
 
-/// The token of the greatest logit, of the first sequence.
-fn greatest(logits: Tensor<3>) -> u32 {
-    let values: Vec<f32> = logits.into_data().try_into_vec().unwrap_or_default();
-    plm::plm_llm::argmax(&values) % 1000
+/// The token of the greatest logit, of the first sequence; all are looked at.
+fn next_id(logits: Tensor<3>) -> u32 {
+    let ids = greatest(logits.flatten(0, 1));
+    ids.first().copied().flatten().unwrap_or(0)
 }
 
 /// A picture of coloured fields.

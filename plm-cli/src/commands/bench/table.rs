@@ -37,11 +37,11 @@ pub(crate) fn of(report: &Report) -> String {
             Some(work.flops as f64 / work.seconds / limit)
         };
         let vision = &figures.vision;
-        line(
-            "vision, a tile",
-            milliseconds(vision.seconds),
-            share(vision),
-        );
+        let name = match vision.count {
+            1 => "vision, a tile".to_owned(),
+            tiles => format!("vision, {tiles} tiles"),
+        };
+        line(&name, milliseconds(vision.seconds), share(vision));
         for work in &figures.prefill {
             let name = format!("prefill, {} tokens", work.count);
             line(&name, milliseconds(work.seconds), share(work));
@@ -72,6 +72,9 @@ pub(crate) fn of(report: &Report) -> String {
                 None => "peak memory of the host",
             };
             line(name, gigabytes(peak), None);
+        }
+        if let Some(held) = figures.device_bytes {
+            line("memory held on the device", gigabytes(held), None);
         }
     }
     text.truncate(text.trim_end().len());
