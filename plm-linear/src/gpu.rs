@@ -12,7 +12,7 @@ mod ops;
 mod words;
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorReadError};
 use plm_kernels::BLOCK;
 
 use crate::Weight;
@@ -92,20 +92,17 @@ pub(crate) fn rows(
 }
 
 /// As [`greatest`](crate::greatest()), of rows that have numbers.
-pub(crate) fn greatest(x: &Tensor<2>) -> Option<Vec<Option<u32>>> {
+pub(crate) fn greatest(x: &Tensor<2>) -> Option<Result<Vec<Option<u32>>, TensorReadError>> {
     let rows = x.dims()[0];
     if x.dtype() != DType::F32 || rows > MOST_ROWS || !has_kernels(&x.device()) {
         return None;
     }
     let found = Dispatch::ranks(x.clone().without_autodiff().into_dispatch());
-    let found = Tensor::<1, Int>::from_dispatch(found).into_data();
-    let found: Vec<u32> = found.iter().collect();
-    Some(
-        found
-            .chunks(found.len() / rows)
-            .map(greatest::place)
-            .collect(),
-    )
+    let found = Tensor::<1, Int>::from_dispatch(found).try_into_vec_as::<u32>();
+    Some(found.map(|found| {
+        let each = found.chunks(found.len() / rows);
+        each.map(greatest::place).collect()
+    }))
 }
 
 /// What the kernels read of a weight; of one that gradients are taken of, they read nothing.

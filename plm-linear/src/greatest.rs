@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorReadError};
 
 use crate::host;
 
@@ -11,20 +11,24 @@ use crate::host;
 ///
 /// - `x`: `[rows, width]`
 /// - result: one for each row
-pub fn greatest(x: Tensor<2>) -> Vec<Option<u32>> {
+///
+/// # Errors
+///
+/// [`TensorReadError`] when a device fails, as for want of memory.
+pub fn greatest(x: Tensor<2>) -> Result<Vec<Option<u32>>, TensorReadError> {
     let [rows, width] = x.dims();
     if rows == 0 || width == 0 {
-        return vec![None; rows];
+        return Ok(vec![None; rows]);
     }
     if let Some(values) = host::f32s(&x) {
-        return values.chunks(width).map(greatest_of).collect();
+        return Ok(values.chunks(width).map(greatest_of).collect());
     }
     #[cfg(feature = "gpu")]
     if let Some(places) = crate::gpu::greatest(&x) {
         return places;
     }
-    let values: Vec<f32> = x.into_data().iter().collect();
-    values.chunks(width).map(greatest_of).collect()
+    let values: Vec<f32> = x.try_into_vec_as()?;
+    Ok(values.chunks(width).map(greatest_of).collect())
 }
 
 fn greatest_of(row: &[f32]) -> Option<u32> {
@@ -58,8 +62,14 @@ mod tests {
             ([low; 3], None),
         ];
         let x = Tensor::<2>::from_data(rows.map(|(row, _)| row), &Device::flex());
-        assert_eq!(greatest(x), rows.map(|(_, at)| at));
-        assert_eq!(greatest(Tensor::zeros([0, 3], &Device::flex())), []);
-        assert_eq!(greatest(Tensor::zeros([2, 0], &Device::flex())), [None; 2]);
+        assert_eq!(greatest(x).unwrap(), rows.map(|(_, at)| at));
+        assert_eq!(
+            greatest(Tensor::zeros([0, 3], &Device::flex())).unwrap(),
+            []
+        );
+        assert_eq!(
+            greatest(Tensor::zeros([2, 0], &Device::flex())).unwrap(),
+            [None; 2]
+        );
     }
 }

@@ -158,10 +158,23 @@ fn check_fits(choice: DeviceChoice, weight_bytes: u64, memory: u64) -> Result<()
 }
 
 /// Bytes of memory that a GPU says it has. Opens it.
-#[cfg(feature = "gpu")]
 fn memory_bytes(device: &Device) -> Option<u64> {
+    memory_limits(device).and_then(|[all, _]| all)
+}
+
+/// Bytes that a GPU can hold in one piece.
+pub(crate) fn largest_piece(device: &Device) -> Option<u64> {
+    memory_limits(device).and_then(|[_, piece]| piece)
+}
+
+/// Bytes of a GPU's memory, and of the largest piece of it. Opens it.
+#[cfg(feature = "gpu")]
+fn memory_limits(device: &Device) -> Option<[Option<u64>; 2]> {
     match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Cube(device) => device.client().properties().memory.max_memory(),
+        DispatchDevice::Cube(device) => {
+            let memory = &device.client().properties().memory;
+            Some([memory.max_memory(), Some(memory.max_page_size)])
+        }
         #[allow(
             unreachable_patterns,
             reason = "nothing is left where no other backend is built in"
@@ -171,7 +184,7 @@ fn memory_bytes(device: &Device) -> Option<u64> {
 }
 
 #[cfg(not(feature = "gpu"))]
-fn memory_bytes(_: &Device) -> Option<u64> {
+fn memory_limits(_: &Device) -> Option<[Option<u64>; 2]> {
     None
 }
 

@@ -1,7 +1,7 @@
 //! The network's steps as answers need them: whole prompts in, what is to be known of the next
 //! token out.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorReadError};
 use plm_linear::greatest;
 use plm_linear::host::in_pool;
 use plm_llm::KvCache;
@@ -85,7 +85,7 @@ impl PerceptionLM {
         self.extend(embeddings, cache, |last| {
             if takes_greatest {
                 let logits = self.model().language_model.logits(last);
-                let ids = greatest(logits.flatten(0, 1));
+                let ids = greatest(logits.flatten(0, 1)).map_err(|error| self.unread(&error))?;
                 return Ok(ids.into_iter().map(Next::Greatest).collect());
             }
             let rows = self.logit_rows(last)?;
@@ -129,13 +129,16 @@ impl PerceptionLM {
     /// Copies a tensor's values to the host.
     pub(crate) fn to_host<const D: usize>(&self, tensor: Tensor<D>) -> Result<HostTensor, Error> {
         let shape = tensor.dims().to_vec();
-        let values = tensor
-            .into_data()
-            .try_into_vec()
-            .map_err(|error| Error::Device {
-                name: format!("{:?}", self.device()),
-                what: format!("values cannot be read back: {error:?}"),
-            })?;
+        let values = tensor.try_into_vec_as();
+        let values = values.map_err(|error| self.unread(&error))?;
         Ok(HostTensor { shape, values })
+    }
+
+    /// That the device failed before its numbers could be read.
+    fn unread(&self, error: &TensorReadError) -> Error {
+        Error::Device {
+            name: format!("{:?}", self.device()),
+            what: format!("it fails: {error}"),
+        }
     }
 }

@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Instant;
 
@@ -223,11 +224,11 @@ fn answer(plm: &PerceptionLM, prompt: &Prompt, decoding: &Decoding) -> Result<f6
             let embeddings = model.embed(prompt, &features, 0, plm.device())?;
             let mut cache = decoder.new_cache();
             let last = decoder.extend_to_last(embeddings.unsqueeze(), &mut cache, |_| {})?;
-            let mut id = next_id(decoder.logits(last));
+            let mut id = next_id(decoder.logits(last))?;
             for _ in 1..decoding.max_new_tokens {
                 let embedding = decoder.embed(&[id], plm.device())?;
                 let hidden = decoder.extend(embedding.unsqueeze(), &mut cache)?;
-                id = next_id(decoder.logits(hidden));
+                id = next_id(decoder.logits(hidden))?;
             }
             Ok::<_, plm::Error>(id)
         })?;
@@ -264,7 +265,7 @@ fn read_and_answer(
             let prompt: Tensor<3> = decoder.embed(&ids, device)?.unsqueeze();
             let mut cache = decoder.new_cache();
             let last = decoder.extend_to_last(prompt, &mut cache, |_| {})?;
-            let mut id = next_id(decoder.logits(last));
+            let mut id = next_id(decoder.logits(last))?;
             prefill.push(start.elapsed().as_secs_f64());
             cache.select(&vec![0; batch]);
 
@@ -274,7 +275,7 @@ fn read_and_answer(
                 let embedding: Tensor<3> =
                     decoder.embed(&vec![id; batch], device)?.unsqueeze_dim(1);
                 let hidden = decoder.extend(embedding, &mut cache)?;
-                id = next_id(decoder.logits(hidden));
+                id = next_id(decoder.logits(hidden))?;
             }
             let made = (batch * ANSWER / 2) as f64;
             decode.push(made / start.elapsed().as_secs_f64());
@@ -324,9 +325,10 @@ impl CpuLimit {
 }
 
 /// The token of the greatest logit, of the first sequence; all are looked at.
-fn next_id(logits: Tensor<3>) -> u32 {
-    let ids = greatest(logits.flatten(0, 1));
-    ids.first().copied().flatten().unwrap_or(0)
+fn next_id(logits: Tensor<3>) -> Result<u32, plm::Error> {
+    let device = logits.device();
+    let ids = greatest(logits.flatten(0, 1)).map_err(|error| failure(&device, &error))?;
+    Ok(ids.first().copied().flatten().unwrap_or(0))
 }
 
 /// A picture of coloured fields.
@@ -351,11 +353,15 @@ fn ask(picture: &Image, question: &str) -> Conversation {
 /// Work, and what a GPU has still to do for it.
 pub(crate) fn synchronized<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, Error> {
     let result = work();
-    device.sync().map_err(|error| plm::Error::Device {
+    device.sync().map_err(|error| failure(device, &error))?;
+    Ok(result)
+}
+
+fn failure(device: &Device, error: &impl Display) -> plm::Error {
+    plm::Error::Device {
         name: format!("{device:?}"),
         what: format!("it fails: {error}"),
-    })?;
-    Ok(result)
+    }
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<f64, Error> {
