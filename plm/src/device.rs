@@ -172,7 +172,8 @@ pub(crate) fn largest_piece(device: &Device) -> Option<u64> {
 fn memory_limits(device: &Device) -> Option<[Option<u64>; 2]> {
     match device.clone().without_autodiff().as_dispatch() {
         DispatchDevice::Cube(device) => {
-            let memory = &device.client().properties().memory;
+            let client = device.client();
+            let memory = &client.properties().memory;
             Some([memory.max_memory(), Some(memory.max_page_size)])
         }
         #[allow(
