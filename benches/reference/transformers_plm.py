@@ -6,7 +6,8 @@
 MODEL is a checkpoint folder, such as `cargo run --release --example random_checkpoint -- 1b MODEL`
 writes. Each dtype (f32, bf16) and number of threads (1, 2) runs in a process of its own; of each
 figure the best is given too, although a user has to choose one dtype. Times are medians in seconds.
-With `--device cuda` everything but preprocessing is done on the GPU, whose own peak of memory is given.
+With `--device cuda`, in bf16 and with one thread unless told otherwise, everything but preprocessing is
+done on the GPU, whose own peak of memory is given.
 `--tiles` and `--prompts` are as for `plm bench`, which takes no more tiles than there are (36 of 36), and no
 prompt that is too long. Figures of prompts of 1000 tokens or more are of 3 times at most; on the CPU f32
 alone reads them, and answers in a batch, since bf16 may take many minutes.
@@ -140,7 +141,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--threads", type=int, nargs="*", help="default 1 2; on cuda 1")
+    parser.add_argument("--dtypes", nargs="*", help="default float32 bfloat16; on cuda bfloat16")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--tiles", type=int, default=1)
     parser.add_argument("--prompts", default="306,3000")
@@ -153,9 +155,10 @@ def main():
         return measure(
             args.model, dtype, int(threads), args.repeat, args.device, args.tiles, prompts
         )
+    on_cpu = args.device == "cpu"
     runs = {}
-    for dtype in ("float32", "bfloat16"):
-        for threads in args.threads:
+    for dtype in args.dtypes or (["float32", "bfloat16"] if on_cpu else ["bfloat16"]):
+        for threads in args.threads or ([1, 2] if on_cpu else [1]):
             command = [sys.executable, __file__, args.model, "--repeat", str(args.repeat)]
             command += ["--device", args.device, "--tiles", str(args.tiles)]
             command += ["--prompts", args.prompts]

@@ -103,10 +103,18 @@ impl KvCache {
     ///
     /// When a row is outside the batch.
     pub fn select(&mut self, rows: &[usize]) {
+        if rows.iter().copied().eq(0..self.padding.len()) {
+            return;
+        }
         self.padding = rows.iter().map(|&row| self.padding[row]).collect();
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let mut indices = None;
         for layer in self.layers.iter_mut().flatten() {
-            let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-            let indices = Tensor::<1, Int>::from_data(indices.as_slice(), &layer.keys.device());
+            let indices = indices
+                .get_or_insert_with(|| {
+                    Tensor::<1, Int>::from_data(rows.as_slice(), &layer.keys.device())
+                })
+                .clone();
             layer.keys = layer.keys.clone().select(0, indices.clone());
             layer.values = layer.values.clone().select(0, indices);
         }

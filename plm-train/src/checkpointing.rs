@@ -8,6 +8,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Gradients, Tensor};
 use plm::Model;
 
+use crate::gradients::read;
 use crate::loss::{Batch, device};
 use crate::parallel::Share;
 use crate::{Error, Sample};
@@ -56,7 +57,7 @@ pub(crate) fn share(
     }
     let hidden = decoder.norm.forward(layers.end.clone());
     let loss = batch.loss(model, hidden) * (batch.num_labels() as f64 / num_labels as f64);
-    let value = loss.clone().into_scalar::<f64>();
+    let value = read(loss.clone())?;
 
     let is_tracked = loss.is_tracked();
     let mut found = Found {

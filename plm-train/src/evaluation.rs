@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::config::PAD_ID;
 use crate::data::Reader;
+use crate::gradients::read;
 use crate::rows::RowFile;
 use crate::{Error, Trainer, loss};
 
@@ -38,7 +39,7 @@ pub(crate) fn evaluate(
     for index in 0..eval.samples.min(file.len()) {
         let (sample, _) = reader.sample(file, index)?;
         let (loss, labels) = loss(plm.model(), &[sample], PAD_ID)?;
-        sum += loss.into_scalar::<f64>() * labels as f64;
+        sum += read(loss)? * labels as f64;
         count += labels;
     }
     let mut answers = Vec::new();

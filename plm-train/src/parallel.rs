@@ -7,6 +7,7 @@ use burn::optim::GradientsParams;
 use plm::Model;
 use plm_linear::host::in_pool;
 
+use crate::gradients::read;
 use crate::{Error, Sample, TrainerConfig, checkpointing, loss};
 
 /// What a batch contributes to a step.
@@ -82,7 +83,7 @@ fn share(model: &Model, batch: &[Sample], num_labels: usize, pad_id: u32) -> Res
         .is_tracked()
         .then(|| GradientsParams::from_grads(loss.backward(), model));
     Ok(Share {
-        loss: loss.into_scalar::<f64>(),
+        loss: read(loss)?,
         gradients,
     })
 }

@@ -178,7 +178,7 @@ impl Trainer {
         let (model, config) = (&self.model, &self.config);
         shares(model, &batches, config, self.step, num_labels, take)?;
         let mut gradients = accumulator.grads();
-        let grad_norm = gradients::norm(&self.model, &gradients);
+        let grad_norm = gradients::norm(&self.model, &gradients)?;
         for (what, value) in [("loss", total), ("norm of the gradient", grad_norm)] {
             if !value.is_finite() {
                 return Err(Error::Diverged {

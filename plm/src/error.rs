@@ -1,5 +1,7 @@
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
+
+use burn::tensor::Device;
 
 use crate::checkpoint::WeightsError;
 
@@ -130,6 +132,16 @@ pub enum Error {
     #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] crate::hub::HubError),
+}
+
+impl Error {
+    /// That a device failed, as for want of memory, before its numbers could be read.
+    pub fn of_device(device: &Device, error: &impl fmt::Display) -> Self {
+        Self::Device {
+            name: format!("{device:?}"),
+            what: format!("it fails: {error}"),
+        }
+    }
 }
 
 fn too_long(prompt_tokens: usize, media_tokens: usize, num_tiles: usize, limit: usize) -> String {

@@ -1,9 +1,9 @@
 //! The network's steps as answers need them: whole prompts in, what is to be known of the next
 //! token out.
 
-use burn::tensor::{Tensor, TensorReadError};
+use burn::tensor::Tensor;
 use plm_linear::greatest;
-use plm_linear::host::in_pool;
+use plm_linear::host::{in_pool, is_cpu};
 use plm_llm::KvCache;
 use plm_processor::{Media, Prompt};
 
@@ -51,12 +51,17 @@ impl PerceptionLM {
 
     fn encode_media(&self, media: &Media) -> Result<Tensor<2>, Error> {
         let total_tiles = media.tiles.len();
-        in_pool(self.device(), || {
+        let features = in_pool(self.device(), || {
             self.model()
                 .embed_media_observed(media, self.device(), |tiles| {
                     self.report(Progress::Encoding { tiles, total_tiles });
                 })
-        })
+        })?;
+        if !is_cpu(self.device()) {
+            // A GPU has only been told what to do. Its failure is this picture's, and must not be kept.
+            self.to_host(features.clone().narrow(0, 0, 1).narrow(1, 0, 1))?;
+        }
+        Ok(features)
     }
 
     /// Embeddings of one token for each sequence of a batch, `[ids, 1, text_width]`.
@@ -85,7 +90,8 @@ impl PerceptionLM {
         self.extend(embeddings, cache, |last| {
             if takes_greatest {
                 let logits = self.model().language_model.logits(last);
-                let ids = greatest(logits.flatten(0, 1)).map_err(|error| self.unread(&error))?;
+                let ids = greatest(logits.flatten(0, 1))
+                    .map_err(|error| Error::of_device(self.device(), &error))?;
                 return Ok(ids.into_iter().map(Next::Greatest).collect());
             }
             let rows = self.logit_rows(last)?;
@@ -130,15 +136,7 @@ impl PerceptionLM {
     pub(crate) fn to_host<const D: usize>(&self, tensor: Tensor<D>) -> Result<HostTensor, Error> {
         let shape = tensor.dims().to_vec();
         let values = tensor.try_into_vec_as();
-        let values = values.map_err(|error| self.unread(&error))?;
+        let values = values.map_err(|error| Error::of_device(self.device(), &error))?;
         Ok(HostTensor { shape, values })
-    }
-
-    /// That the device failed before its numbers could be read.
-    fn unread(&self, error: &TensorReadError) -> Error {
-        Error::Device {
-            name: format!("{:?}", self.device()),
-            what: format!("it fails: {error}"),
-        }
     }
 }

@@ -13,8 +13,7 @@ use crate::{AdapterSource, DeviceChoice, Error, ProgressFn, Quantization};
 /// Activations are f32 always, and so are norms, biases, scales and positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Each matrix as the checkpoint stores it, or, on a device that does not compute in that
-    /// precision, in f16 or else f32.
+    /// Each matrix as the checkpoint stores it, or, on a device that cannot hold it so, in f16 or else f32.
     #[default]
     Auto,
     /// 32 bits.

@@ -12,6 +12,7 @@
 //! | `adapters` | LoRA and DoRA adapters: beside the weights, and merged into them |
 //! | `exact_match` | how often a model answers as a file says |
 //! | `embedded_model` | what the model that is compiled in knows |
+//! | `device_logits` | the greatest logit on a device |
 //! | `device_weights` | products of weights in every format on a device |
 //! | `finetune` | training steps against the reference's |
 //! | `training_runs` | whole runs: files of samples, checkpoints |

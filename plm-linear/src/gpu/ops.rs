@@ -17,10 +17,7 @@ use plm_kernels::BLOCK;
 
 use super::nf4::Nf4Parts;
 use super::words::{MOST_OUTPUTS, Words};
-
-/// Rows of an input up to which they are multiplied with what is packed, which is read once for each eight.
-/// With more, a weight that is widened once, and multiplied by burn's tuned kernels, is worth its memory.
-const FEW: usize = 32;
+use crate::product::FEW_ROWS;
 
 /// Numbers of a weight that are widened at a time (256 MiB of f32): a GPU is slow at many small products.
 const PANEL_NUMBERS: usize = 1 << 26;
@@ -79,7 +76,7 @@ impl PackedMetadata {
 impl PackedOps for CubeBackend {
     fn packed_product(x: CubeTensor, weight: Packed<Self>) -> CubeTensor {
         let (rows, [d_output, _]) = (x.meta.shape()[0], dims(&weight));
-        if rows <= FEW && d_output <= MOST_OUTPUTS {
+        if rows <= FEW_ROWS && d_output <= MOST_OUTPUTS {
             match weight {
                 Packed::Halves(weight) => return Words::halves(weight).product(x),
                 Packed::Blocks(codes, scales) => return Words::blocks(codes, scales).product(x),

@@ -1,4 +1,3 @@
-use std::fmt::Display;
 use std::path::Path;
 use std::time::Instant;
 
@@ -109,7 +108,9 @@ pub(crate) fn measure(args: &BenchArgs) -> Result<Figures, Error> {
         };
         PerceptionLM::from_dir(model, &options)
     };
-    let load_s = median(repeat, || timed(|| synchronized(load()?.device(), || ())))?;
+    let load_s = median(repeat, || {
+        timed(|| Ok(synchronized(load()?.device(), || ())?))
+    })?;
     let plm = load()?;
     let config = plm.config();
 
@@ -267,7 +268,7 @@ fn read_and_answer(
             let last = decoder.extend_to_last(prompt, &mut cache, |_| {})?;
             let mut id = next_id(decoder.logits(last))?;
             prefill.push(start.elapsed().as_secs_f64());
-            cache.select(&vec![0; batch]);
+            synchronized(device, || cache.select(&vec![0; batch]))?;
 
             read_limit.measure();
             let start = Instant::now();
@@ -327,7 +328,8 @@ impl CpuLimit {
 /// The token of the greatest logit, of the first sequence; all are looked at.
 fn next_id(logits: Tensor<3>) -> Result<u32, plm::Error> {
     let device = logits.device();
-    let ids = greatest(logits.flatten(0, 1)).map_err(|error| failure(&device, &error))?;
+    let ids =
+        greatest(logits.flatten(0, 1)).map_err(|error| plm::Error::of_device(&device, &error))?;
     Ok(ids.first().copied().flatten().unwrap_or(0))
 }
 
@@ -351,17 +353,12 @@ fn ask(picture: &Image, question: &str) -> Conversation {
 }
 
 /// Work, and what a GPU has still to do for it.
-pub(crate) fn synchronized<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, Error> {
+pub(crate) fn synchronized<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, plm::Error> {
     let result = work();
-    device.sync().map_err(|error| failure(device, &error))?;
+    device
+        .sync()
+        .map_err(|error| plm::Error::of_device(device, &error))?;
     Ok(result)
-}
-
-fn failure(device: &Device, error: &impl Display) -> plm::Error {
-    plm::Error::Device {
-        name: format!("{device:?}"),
-        what: format!("it fails: {error}"),
-    }
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<f64, Error> {
