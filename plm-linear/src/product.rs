@@ -166,13 +166,14 @@ fn with_gelu<const D: usize>(y: Tensor<D>) -> Tensor<D> {
     gelu(y)
 }
 
-/// Rows up to which a GPU multiplies them with a weight as it is stored, which is read once for each eight. With
-/// more, a weight that is widened once, and multiplied by burn's tuned kernels, is worth its memory.
+/// Rows up to which a GPU multiplies them with a weight as it is stored, which is read once for each eight.
+/// With more, a weight that is widened once, and multiplied by burn's tuned kernels, is worth its memory.
 pub(crate) const FEW_ROWS: usize = 32;
 
 /// The product by burn's operations, or kernels of GPUs. A weight of another dtype than `x` is read by a
-/// kernel or widened panel by panel, or, if it is bf16, rows are many and
-/// [`MatmulPrecision::Medium`] will do, multiplied as it is on a GPU that can. One in f16 is not, since activations can be larger than its range.
+/// kernel or widened panel by panel, or, if it is bf16, rows are many and [`MatmulPrecision::Medium`] will
+/// do, multiplied as it is on a GPU that can. One in f16 is not, since activations can be larger than its
+/// range.
 fn matmul(x: Tensor<2>, weight: &Weight, precision: MatmulPrecision) -> Tensor<2> {
     let [d_output, d_input] = weight.dims();
     let on_cpu = host::is_cpu(&x.device());

@@ -406,10 +406,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_greatest_alone_is_what_a_sampler_takes_without_settings(
-            mut logits in prop::collection::vec(-3i8..3, 1..40), odd in 0usize..200,
+            logits in prop::collection::vec(-3i8..3, 1..40), odd in 0usize..200,
         ) {
             let number = |x: i8| f32::from(x) / f32::from(x != -3);
-            let mut logits: Vec<f32> = logits.drain(..).map(number).collect();
+            let mut logits: Vec<f32> = logits.into_iter().map(number).collect();
             let odds = [f32::NAN, f32::INFINITY, -0.0];
             if let (Some(&wrong), Some(logit)) = (odds.get(odd % 4), logits.get_mut(odd / 4)) {
                 *logit = wrong;
