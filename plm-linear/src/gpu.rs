@@ -12,10 +12,10 @@ mod ops;
 mod words;
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{DType, Device, Int, Tensor, TensorReadError};
+use burn::tensor::{DType, Device, Int, Tensor};
 use plm_kernels::BLOCK;
 
-use crate::Weight;
+use crate::{ReadBackError, Weight, read_back_as};
 use greatest::{MOST_ROWS, RankOps};
 use kernel::VECTOR;
 use nf4::Nf4Parts;
@@ -92,13 +92,13 @@ pub(crate) fn rows(
 }
 
 /// As [`greatest`](crate::greatest()), of rows that have numbers.
-pub(crate) fn greatest(x: &Tensor<2>) -> Option<Result<Vec<Option<u32>>, TensorReadError>> {
+pub(crate) fn greatest(x: &Tensor<2>) -> Option<Result<Vec<Option<u32>>, ReadBackError>> {
     let rows = x.dims()[0];
     if x.dtype() != DType::F32 || rows > MOST_ROWS || !has_kernels(&x.device()) {
         return None;
     }
     let found = Dispatch::ranks(x.clone().without_autodiff().into_dispatch());
-    let found = Tensor::<1, Int>::from_dispatch(found).try_into_vec_as::<u32>();
+    let found = read_back_as::<u32, _, _>(Tensor::<1, Int>::from_dispatch(found));
     Some(found.map(|found| {
         let each = found.chunks(found.len() / rows);
         each.map(greatest::place).collect()

@@ -1,6 +1,6 @@
-use burn::tensor::{Tensor, TensorReadError};
+use burn::tensor::Tensor;
 
-use crate::host;
+use crate::{ReadBackError, host, read_back_as};
 
 /// The place of the greatest number of each row, the first among equals; nothing where a number is +∞ or
 /// none, or where no number is above -∞.
@@ -14,8 +14,8 @@ use crate::host;
 ///
 /// # Errors
 ///
-/// [`TensorReadError`] when a device fails, as for want of memory.
-pub fn greatest(x: Tensor<2>) -> Result<Vec<Option<u32>>, TensorReadError> {
+/// [`ReadBackError`] when a device fails, as for want of memory.
+pub fn greatest(x: Tensor<2>) -> Result<Vec<Option<u32>>, ReadBackError> {
     let [rows, width] = x.dims();
     if rows == 0 || width == 0 {
         return Ok(vec![None; rows]);
@@ -27,7 +27,7 @@ pub fn greatest(x: Tensor<2>) -> Result<Vec<Option<u32>>, TensorReadError> {
     if let Some(places) = crate::gpu::greatest(&x) {
         return places;
     }
-    let values: Vec<f32> = x.try_into_vec_as()?;
+    let values: Vec<f32> = read_back_as(x)?;
     Ok(values.chunks(width).map(greatest_of).collect())
 }
 

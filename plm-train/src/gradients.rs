@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use plm::Model;
 use plm_kernels::sum_of_squares;
-use plm_linear::host;
+use plm_linear::{host, read_back_as};
 
 /// The Euclidean norm of all gradients.
 ///
@@ -52,8 +52,10 @@ pub(crate) fn norm(model: &Model, gradients: &GradientsParams) -> Result<f64, pl
 /// [`plm::Error::Device`] when its device fails before it can be read.
 pub(crate) fn read(number: Tensor<1>) -> Result<f64, plm::Error> {
     let device = number.device();
-    let number = number.try_into_scalar();
-    number.map_err(|error| plm::Error::of_device(&device, &error))
+    match read_back_as::<f64, 1, _>(number) {
+        Ok(numbers) => Ok(numbers[0]),
+        Err(error) => Err(plm::Error::of_device(&device, &error)),
+    }
 }
 
 /// Multiplies all gradients.

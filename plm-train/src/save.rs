@@ -1,13 +1,17 @@
 //! What training made, in the layouts of Hugging Face and PEFT.
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 
 use burn::module::Param;
 use burn::tensor::{DType, Tensor, TensorData};
 use plm::{Model, ParameterVisitor};
-use safetensors::tensor::{Dtype, TensorView};
+use plm_linear::read_back;
+use safetensors::tensor::{Dtype, View};
 use serde_json::json;
 
 use crate::{Error, LoraConfig};
@@ -39,7 +43,7 @@ pub(crate) fn fill_adapter(
 ) -> io::Result<()> {
     let mut adapters = Adapters::default();
     model.visit_parameters(&mut adapters);
-    if adapters.several || adapters.tensors.is_empty() {
+    if adapters.several || adapters.named.tensors.is_empty() {
         let what = "each adapted layer must have one adapter to be saved";
         return Err(io::Error::other(what));
     }
@@ -65,7 +69,8 @@ pub(crate) fn fill_adapter(
     });
     let json = serde_json::to_vec_pretty(&config)?;
     fs::write(folder.join("adapter_config.json"), json)?;
-    write_tensors(&folder.join("adapter_model.safetensors"), adapters.tensors)
+    let path = folder.join("adapter_model.safetensors");
+    adapters.named.write(&path)
 }
 
 /// Writes the weights of a model to a new folder in Hugging Face's layout, as `model.safetensors`,
@@ -90,7 +95,7 @@ pub(crate) fn fill_model(model: &Model, base: Option<&Path>, folder: &Path) -> i
     }
     let mut whole = Whole::default();
     model.visit_parameters(&mut whole);
-    write_tensors(&folder.join("model.safetensors"), whole.0)
+    whole.0.write(&folder.join("model.safetensors"))
 }
 
 /// Fills a folder beside the wanted one and gives it its name when it is complete.
@@ -120,21 +125,71 @@ pub(crate) fn write_folder(
     Ok(())
 }
 
-type Named = Vec<(String, TensorData)>;
+/// A parameter, which is copied from its device when it is written, so that a model need not fit the memory
+/// a second time.
+struct Stored {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    read: Box<dyn Fn() -> io::Result<TensorData>>,
+    /// Why it could not be read, if so; zeros stand in the file then.
+    error: Rc<Cell<Option<io::Error>>>,
+}
 
-fn write_tensors(path: &Path, tensors: Named) -> io::Result<()> {
-    let dtype = |dtype| match dtype {
-        DType::BF16 => Dtype::BF16,
-        DType::F16 => Dtype::F16,
-        _ => Dtype::F32,
-    };
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, data) in &tensors {
-        let view = TensorView::new(dtype(data.dtype()), data.shape().to_vec(), data.as_bytes());
-        views.push((name, view.map_err(io::Error::other)?));
+impl View for &Stored {
+    fn dtype(&self) -> Dtype {
+        self.dtype
     }
-    let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(match (self.read)() {
+            Ok(data) => data.as_bytes().to_vec(),
+            Err(error) => {
+                // The first is the cause.
+                let first = self.error.take().unwrap_or(error);
+                self.error.set(Some(first));
+                vec![0; self.data_len()]
+            }
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
+    }
+}
+
+/// Parameters by their names.
+#[derive(Default)]
+struct Named {
+    tensors: Vec<(String, Stored)>,
+    error: Rc<Cell<Option<io::Error>>>,
+}
+
+impl Named {
+    fn push<const D: usize>(&mut self, name: String, parameter: &Param<Tensor<D>>) {
+        let tensor = parameter.val();
+        let stored = Stored {
+            dtype: match tensor.dtype() {
+                DType::BF16 => Dtype::BF16,
+                DType::F16 => Dtype::F16,
+                _ => Dtype::F32,
+            },
+            shape: tensor.dims().to_vec(),
+            read: Box::new(move || read_back(tensor.clone()).map_err(io::Error::other)),
+            error: Rc::clone(&self.error),
+        };
+        self.tensors.push((name, stored));
+    }
+
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let metadata = [("format".to_owned(), "pt".to_owned())].into();
+        let tensors = self.tensors.iter().map(|(name, stored)| (name, stored));
+        safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(io::Error::other)?;
+        self.error.take().map_or(Ok(()), Err)
+    }
 }
 
 #[derive(Default)]
@@ -143,7 +198,7 @@ struct Whole(Named);
 impl ParameterVisitor for Whole {
     fn visit<const D: usize>(&mut self, name: &str, parameter: &Param<Tensor<D>>) {
         if !name.contains(".adapters.") {
-            self.0.push((name.to_owned(), parameter.val().into_data()));
+            self.0.push(name.to_owned(), parameter);
         }
     }
 }
@@ -151,7 +206,7 @@ impl ParameterVisitor for Whole {
 /// Adapters under PEFT's names.
 #[derive(Default)]
 struct Adapters {
-    tensors: Named,
+    named: Named,
     several: bool,
 }
 
@@ -170,6 +225,47 @@ impl ParameterVisitor for Adapters {
             _ => "lora_magnitude_vector",
         };
         let name = format!("base_model.model.{module}.{part}");
-        self.tensors.push((name, parameter.val().into_data()));
+        self.named.push(name, parameter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn named() -> Named {
+        let device = Device::flex();
+        let mut named = Named::default();
+        for (name, numbers) in [("a", [1.0, 2.0]), ("b", [3.0, 4.0])] {
+            let tensor = Tensor::<1>::from_data(numbers, &device);
+            named.push(name.to_owned(), &Param::from_tensor(tensor));
+        }
+        named
+    }
+
+    #[test]
+    fn parameters_are_written_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        named().write(&path).unwrap();
+        let file = fs::read(&path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+        let b = tensors.tensor("b").unwrap();
+        let expected = [3f32.to_le_bytes(), 4f32.to_le_bytes()].concat();
+        assert_eq!((b.dtype(), b.data()), (Dtype::F32, expected.as_slice()));
+    }
+
+    #[test]
+    fn the_first_parameter_that_cannot_be_read_is_the_error() {
+        let mut named = named();
+        for (name, stored) in &mut named.tensors {
+            let what = format!("no memory for {name}");
+            stored.read = Box::new(move || Err(io::Error::other(what.clone())));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let error = named.write(&dir.path().join("x.safetensors")).unwrap_err();
+        assert_eq!(error.to_string(), "no memory for a");
     }
 }

@@ -2,8 +2,8 @@
 //! token out.
 
 use burn::tensor::Tensor;
-use plm_linear::greatest;
 use plm_linear::host::{in_pool, is_cpu};
+use plm_linear::{greatest, read_back_as};
 use plm_llm::KvCache;
 use plm_processor::{Media, Prompt};
 
@@ -135,7 +135,7 @@ impl PerceptionLM {
     /// Copies a tensor's values to the host.
     pub(crate) fn to_host<const D: usize>(&self, tensor: Tensor<D>) -> Result<HostTensor, Error> {
         let shape = tensor.dims().to_vec();
-        let values = tensor.try_into_vec_as();
+        let values = read_back_as(tensor);
         let values = values.map_err(|error| Error::of_device(self.device(), &error))?;
         Ok(HostTensor { shape, values })
     }

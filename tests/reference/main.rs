@@ -12,6 +12,7 @@
 //! | `adapters` | LoRA and DoRA adapters: beside the weights, and merged into them |
 //! | `exact_match` | how often a model answers as a file says |
 //! | `embedded_model` | what the model that is compiled in knows |
+//! | `device_failures` | what a device cannot do |
 //! | `device_logits` | the greatest logit on a device |
 //! | `device_weights` | products of weights in every format on a device |
 //! | `finetune` | training steps against the reference's |
@@ -31,6 +32,7 @@ mod blocks;
 mod caches;
 mod cases;
 mod checkpoint_copy;
+mod device_failures;
 mod device_logits;
 mod device_weights;
 mod embedded_model;

@@ -1,0 +1,96 @@
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::tensor::{Element, Tensor, TensorData, kind::Basic};
+
+/// Why the numbers of a tensor cannot be read: its device failed, as for want of memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadBackError {
+    what: String,
+}
+
+impl ReadBackError {
+    fn new(error: impl fmt::Display) -> Self {
+        Self {
+            what: error.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ReadBackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for ReadBackError {}
+
+/// Waits for a tensor and copies its numbers to this process's memory.
+///
+/// What a GPU fails at shows here and not before. burn reads when the numbers are first looked at, and
+/// panics then; this looks at them, and takes the panic of a device's thread for the error that it is.
+///
+/// # Errors
+///
+/// [`ReadBackError`] when the device failed.
+pub fn read_back<const D: usize, K: Basic>(
+    tensor: Tensor<D, K>,
+) -> Result<TensorData, ReadBackError> {
+    let read = || {
+        let data = tensor.try_into_data().map_err(ReadBackError::new)?;
+        match data.bytes().read(Default::default()) {
+            Ok(_) => Ok(data),
+            Err(error) => Err(ReadBackError::new(error)),
+        }
+    };
+    // The tensor is gone afterwards, and what is left of a device that failed says so itself.
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|panic| Err(ReadBackError::new(said(&*panic))))
+}
+
+/// As [`read_back`], in the type that is wanted.
+///
+/// # Errors
+///
+/// As [`read_back`].
+pub fn read_back_as<E: Element, const D: usize, K: Basic>(
+    tensor: Tensor<D, K>,
+) -> Result<Vec<E>, ReadBackError> {
+    let data = read_back(tensor)?;
+    data.try_into_vec_as().map_err(ReadBackError::new)
+}
+
+/// What a thread said when it panicked.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a thread of the device panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Int};
+
+    use super::*;
+
+    #[test]
+    fn numbers_come_as_they_are_wanted() {
+        let device = Device::flex();
+        let x = Tensor::<2>::from_data([[1.5f32, -2.0]], &device);
+        assert_eq!(read_back_as::<f32, _, _>(x.clone()), Ok(vec![1.5, -2.0]));
+        assert_eq!(read_back(x).unwrap().shape().as_slice(), [1, 2]);
+        let ids = Tensor::<1, Int>::from_data([3, 4], &device);
+        assert_eq!(read_back_as::<u32, _, _>(ids), Ok(vec![3, 4]));
+    }
+
+    #[test]
+    fn what_a_thread_said_is_kept() {
+        for panic in [
+            catch_unwind(|| panic!("no memory")).unwrap_err(),
+            catch_unwind(|| panic!("no {}", "memory")).unwrap_err(),
+        ] {
+            assert_eq!(said(&*panic), "no memory");
+        }
+    }
+}
