@@ -1,12 +1,20 @@
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
+
+use crate::DeviceMemory;
 
 /// The score of an entry that is not seen. In f32 it is finite, so that a query that sees nothing, as padding
 /// does, has a result.
 const UNSEEN: f32 = -1e30;
 
+/// Scores that are written down at a time at most (300 MB of f32, which four tiles of 448 stay below).
+const MOST_SCORES: usize = 75_000_000;
+
 /// Attention by burn's operations, in the precision of its arguments; scores are scaled by
 /// `1/√head_dim`. Query head `h` reads key-value head `h / (heads / kv_heads)`.
+///
+/// Queries go through it so many at a time that the memory of their scores is bounded, also by what the
+/// device can hold in one piece.
 ///
 /// burn's own fused attention would multiply in f16 on a GPU with matrix units, whatever the precision.
 ///
@@ -16,6 +24,50 @@ const UNSEEN: f32 = -1e30;
 /// - `keys`, `values`: `[batch, kv_heads, total, head_dim]`
 /// - `unseen`: `[1 or batch, 1, 1 or seq, total]`, which entries a query does not see
 pub fn grouped_attention(
+    q: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    unseen: Option<Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let most_scores = most_scores(&q.device());
+    in_parts(q, keys, values, unseen, most_scores)
+}
+
+/// Scores that may be written down at a time on a device.
+fn most_scores(device: &Device) -> usize {
+    let piece = DeviceMemory::of(device).map(|memory| memory.largest_piece);
+    let numbers = piece.and_then(|bytes| usize::try_from(bytes / size_of::<f32>() as u64).ok());
+    numbers.map_or(MOST_SCORES, |numbers| numbers.min(MOST_SCORES))
+}
+
+/// As [`grouped_attention`], with no more than so many scores at a time, but those of one query.
+fn in_parts(
+    q: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    unseen: Option<Tensor<4, Bool>>,
+    most_scores: usize,
+) -> Tensor<4> {
+    let [batch, heads, seq, _] = q.dims();
+    let scores = batch * heads * seq * keys.dims()[2];
+    let parts = scores.div_ceil(most_scores);
+    if parts <= 1 || seq <= 1 {
+        return attend(q, keys, values, unseen);
+    }
+    let step = seq.div_ceil(parts);
+    let parts = (0..seq).step_by(step).map(|start| {
+        let size = step.min(seq - start);
+        let unseen = unseen.clone().map(|unseen| match unseen.dims()[2] {
+            1 => unseen,
+            _ => unseen.narrow(2, start, size),
+        });
+        let q = q.clone().narrow(2, start, size);
+        attend(q, keys.clone(), values.clone(), unseen)
+    });
+    Tensor::cat(parts.collect(), 2)
+}
+
+fn attend(
     q: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
@@ -83,6 +135,31 @@ mod tests {
         grouped_attention(q, k, v, Some(unseen))
             .into_data()
             .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn queries_in_parts_attend_as_together() {
+        let device = Device::flex();
+        let random =
+            |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device);
+        let (q, k, v) = (
+            random([2, 4, 5, 8]),
+            random([2, 2, 6, 8]),
+            random([2, 2, 6, 8]),
+        );
+        let later =
+            Tensor::<4>::random([2, 1, 5, 6], Distribution::Default, &device).greater_elem(0.7);
+        let padding = later.clone().narrow(2, 0, 1);
+        for unseen in [None, Some(later), Some(padding)] {
+            let whole = attend(q.clone(), k.clone(), v.clone(), unseen.clone()).into_data();
+            // All at once, three and two, and one by one: fewer than of one query are not possible.
+            for most_scores in [240, 150, 48, 1] {
+                let (q, k, v) = (q.clone(), k.clone(), v.clone());
+                in_parts(q, k, v, unseen.clone(), most_scores)
+                    .into_data()
+                    .assert_approx_eq::<f32>(&whole, Tolerance::absolute(1e-5));
+            }
+        }
     }
 
     #[test]

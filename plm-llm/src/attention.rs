@@ -144,7 +144,7 @@ impl SelfAttention {
         let q = host::update(q, |q| rotate(q, &of(heads), &rotation));
 
         let shape = [batch, kv_heads, step.len + seq, head_dim];
-        let held = LayerCache::with_room(cache.take(), shape, step.len, &device);
+        let held = LayerCache::with_room(cache.take(), shape, step, &device);
         let capacity = held.capacity();
         let store = |cache: Tensor<4>, x: &[f32], rotation: Option<&Rotation<'_>>| {
             host::update(cache, |cache| {

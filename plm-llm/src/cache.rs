@@ -155,6 +155,8 @@ pub(crate) struct Step<'a> {
     pub(crate) rope: &'a RopeTable,
     /// Entries that the cache holds already.
     pub(crate) len: usize,
+    /// Entries that it will hold when all chunks of the tokens are read, so that it grows once for them.
+    pub(crate) end: usize,
     /// Leading entries of each sequence that are padding.
     pub(crate) padding: &'a [usize],
     /// The padding as a mask for burn's operations, `[batch, 1, 1, len + seq]`.
@@ -199,12 +201,12 @@ impl LayerCache {
         self.keys.dims()[2]
     }
 
-    /// What is held, with room for `shape[2]` entries of `shape`, of which the first `len` are
-    /// there.
+    /// What is held, with room for `shape[2]` entries of `shape` and those that will follow, of which the
+    /// step's `len` are there.
     pub(crate) fn with_room(
         held: Option<Self>,
         shape: [usize; 4],
-        len: usize,
+        step: &Step<'_>,
         device: &Device,
     ) -> Self {
         let [batch, kv_heads, needed, head_dim] = shape;
@@ -212,6 +214,7 @@ impl LayerCache {
             Some(held) if held.capacity() >= needed => return held,
             held => held,
         };
+        let (len, needed) = (step.len, needed.max(step.end));
         let capacity = needed + (needed / 8).max(LEAST_GROWTH);
         let grown = |old: Option<Tensor<4>>| {
             let shape = [batch, kv_heads, capacity, head_dim];
@@ -241,7 +244,7 @@ impl LayerCache {
         let [batch, kv_heads, seq, head_dim] = keys.dims();
         let (start, end) = (step.len, step.len + seq);
         let shape = [batch, kv_heads, end, head_dim];
-        let held = Self::with_room(slot.take(), shape, start, &keys.device());
+        let held = Self::with_room(slot.take(), shape, step, &keys.device());
         let whole = slot.insert(Self {
             keys: held.keys.slice_assign(s![.., .., start..end, ..], keys),
             values: held.values.slice_assign(s![.., .., start..end, ..], values),

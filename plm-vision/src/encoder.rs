@@ -74,18 +74,13 @@ impl PerceptionEncoder {
         self
     }
 
-    /// Bytes of a tile's attention scores in f32, where they are written down, as by burn's operations.
-    pub fn score_bytes(&self) -> u64 {
-        let [_, tokens, _] = self.pos_embed.val().dims();
-        let heads = self.blocks.first().map_or(0, |block| block.attn.heads());
-        (size_of::<f32>() * heads * tokens * tokens) as u64
-    }
-
-    /// Bytes of f32 that a tile takes on its way through a block where scores are written down: they twice,
-    /// before and after the softmax, and eight rows of features for each token.
+    /// Bytes of f32 that a tile takes on its way through a block where attention scores are written down, as
+    /// by burn's operations: they twice, before and after the softmax, and eight rows of features for each
+    /// token.
     pub fn activation_bytes(&self) -> u64 {
         let [_, tokens, width] = self.pos_embed.val().dims();
-        2 * self.score_bytes() + (size_of::<f32>() * tokens * 8 * width) as u64
+        let heads = self.blocks.first().map_or(0, |block| block.attn.heads());
+        (size_of::<f32>() * tokens * (2 * heads * tokens + 8 * width)) as u64
     }
 
     /// Features of the patches of each tile, without the cls token.

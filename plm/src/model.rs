@@ -10,7 +10,7 @@ use plm_projector::Projector;
 use plm_vision::PerceptionEncoder;
 
 use crate::checkpoint::{ParameterVisitor, linears, parameters, visit_parameters};
-use crate::device::{free_memory, largest_piece};
+use crate::device::free_memory;
 use crate::{Config, Error};
 
 /// Pixels of a large tile.
@@ -18,11 +18,9 @@ const TILE_PIXELS: usize = 448 * 448;
 
 /// Up to `most` tiles, one at least, for which there is room: bytes, where they are known, and those that a
 /// tile takes of them.
-fn tiles_that_fit(most: usize, room: [(Option<u64>, u64); 2]) -> usize {
-    let fits = room
-        .into_iter()
-        .filter_map(|(bytes, tile)| usize::try_from(bytes? / tile.max(1)).ok());
-    fits.fold(most, usize::min).max(1)
+fn tiles_that_fit(most: usize, room: Option<u64>, tile: u64) -> usize {
+    let fits = room.and_then(|bytes| usize::try_from(bytes / tile.max(1)).ok());
+    fits.map_or(most, |fits| fits.min(most)).max(1)
 }
 
 /// The network of a PerceptionLM: vision tower, projector and text decoder.
@@ -82,23 +80,15 @@ impl Model {
     ///
     /// On the CPU a large tile goes alone, which was faster on two cores: memory for the activations of
     /// several comes anew from the system for each operation. On a GPU they take half of the memory that
-    /// this process does not use at most; the rest is for keys, values and the decoder's activations. Nor may
-    /// their scores be larger than what the device holds in one piece.
+    /// this process does not use at most; the rest is for keys, values and the decoder's activations.
     pub(crate) fn tiles_per_pass(&self, tile_size: u32, device: &Device) -> usize {
         let pixels = match is_cpu(device) {
             true => TILE_PIXELS,
             false => 4 * TILE_PIXELS,
         };
         let most = (pixels / (tile_size as usize).pow(2).max(1)).max(1);
-        let tower = &self.vision_tower;
-        let room = [
-            (
-                free_memory(device).map(|free| free / 2),
-                tower.activation_bytes(),
-            ),
-            (largest_piece(device), tower.score_bytes()),
-        ];
-        tiles_that_fit(most, room)
+        let room = free_memory(device).map(|free| free / 2);
+        tiles_that_fit(most, room, self.vision_tower.activation_bytes())
     }
 
     /// Token embeddings of one picture, `[tiles · tokens_per_tile, text_width]`.
@@ -246,14 +236,10 @@ mod tests {
 
     #[test]
     fn tiles_take_no_more_than_there_is() {
-        assert_eq!(tiles_that_fit(4, [(None, 168), (None, 67)]), 4);
-        assert_eq!(
-            tiles_that_fit(4, [(Some(10_000), 168), (Some(10_000), 67)]),
-            4
-        );
-        assert_eq!(tiles_that_fit(4, [(Some(400), 168), (Some(10_000), 67)]), 2);
-        assert_eq!(tiles_that_fit(4, [(Some(10_000), 168), (Some(134), 67)]), 2);
+        assert_eq!(tiles_that_fit(4, None, 168), 4);
+        assert_eq!(tiles_that_fit(4, Some(10_000), 168), 4);
+        assert_eq!(tiles_that_fit(4, Some(400), 168), 2);
         // One is tried where even that seems too much.
-        assert_eq!(tiles_that_fit(4, [(Some(100), 168), (None, 67)]), 1);
+        assert_eq!(tiles_that_fit(4, Some(100), 168), 1);
     }
 }

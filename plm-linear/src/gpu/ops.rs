@@ -10,16 +10,17 @@ use std::ops::Range;
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
-use burn::tensor::{DType, Shape, Slice, TensorData};
+use burn::tensor::{DType, IntDType, Shape, Slice};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::{CubeBackend, CubeDevice};
 use plm_kernels::BLOCK;
 
 use super::nf4::Nf4Parts;
 use super::words::{MOST_OUTPUTS, Words};
 use crate::product::FEW_ROWS;
 
-/// Numbers of a weight that are widened at a time (256 MiB of f32): a GPU is slow at many small products.
+/// Numbers of a weight that are widened at a time at most (256 MiB of f32): a GPU is slow at many small
+/// products.
 const PANEL_NUMBERS: usize = 1 << 26;
 
 /// A weight `[d_output, d_input]` that is kept as a file has it.
@@ -83,7 +84,7 @@ impl PackedOps for CubeBackend {
                 Packed::Nf4(_) => {}
             }
         }
-        let products = panels(weight, &x.device)
+        let products = panels(weight, &x)
             .map(|(_, panel)| Self::float_matmul(x.clone(), Self::float_swap_dims(panel, 0, 1)));
         let mut products: Vec<CubeTensor> = products.collect();
         match products.len() {
@@ -93,7 +94,7 @@ impl PackedOps for CubeBackend {
     }
 
     fn packed_input_gradient(y: CubeTensor, weight: Packed<Self>) -> CubeTensor {
-        let products = panels(weight, &y.device).map(|(rows, panel)| {
+        let products = panels(weight, &y).map(|(rows, panel)| {
             let columns = [Slice::full(), Slice::from(rows)];
             Self::float_matmul(Self::float_slice(y.clone(), &columns), panel)
         });
@@ -121,17 +122,19 @@ fn dims(weight: &Packed<CubeBackend>) -> [usize; 2] {
     }
 }
 
-/// A weight in f32, so many rows at a time that the memory is bounded.
+/// A weight in f32, on the device of `x`, so many rows at a time that the memory is bounded.
 fn panels(
     weight: Packed<CubeBackend>,
-    device: &CubeDevice,
+    x: &CubeTensor,
 ) -> impl Iterator<Item = (Range<usize>, CubeTensor)> {
     let [d_output, d_input] = dims(&weight);
-    let step = (PANEL_NUMBERS / d_input.max(1)).max(1);
+    let piece = x.client.properties().memory.max_page_size / size_of::<f32>() as u64;
+    let numbers = usize::try_from(piece).map_or(PANEL_NUMBERS, |piece| piece.min(PANEL_NUMBERS));
+    let step = (numbers / d_input.max(1)).max(1);
     (0..d_output).step_by(step).map(move |start| {
         let rows = start..(start + step).min(d_output);
-        let ids: Vec<i32> = rows.clone().map(|row| row as i32).collect();
-        let ids = CubeBackend::int_from_data(TensorData::from(ids.as_slice()), device);
+        let ids = rows.start as i64..rows.end as i64;
+        let ids = CubeBackend::int_arange(ids, &x.device, IntDType::I32);
         (rows, CubeBackend::packed_rows(weight.clone(), ids))
     })
 }
