@@ -225,7 +225,10 @@ fn check_devices(model: &mut Model, devices: &[Device]) -> Result<(), Error> {
             let format = linear.weight.format_name();
             if !held.contains(&format) {
                 return Err(Error::Config {
-                    what: format!("devices: {device:?} cannot hold {name}, which is in {format}"),
+                    what: format!(
+                        "devices: {} cannot hold {name}, which is in {format}",
+                        plm::device_name(device)
+                    ),
                 });
             }
         }

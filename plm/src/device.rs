@@ -10,7 +10,7 @@ use plm_linear::Weight;
 use crate::Error;
 
 use memory::memory_bytes;
-pub(crate) use memory::{check_memory, free_memory, largest_piece};
+pub(crate) use memory::{check_memory, check_piece, free_memory};
 
 /// Where a model computes.
 ///
@@ -137,7 +137,24 @@ pub(crate) fn device_of_shapes() -> Result<Device, Error> {
     }
 }
 
+/// What a user calls a device, such as `vulkan:1`.
+pub fn device_name(device: &Device) -> String {
+    DeviceChoice::of(device).map_or_else(|| format!("{device:?}"), |choice| choice.to_string())
+}
+
 impl DeviceChoice {
+    /// The choice that leads to a device; nothing if it is none of those that are found here.
+    pub fn of(device: &Device) -> Option<Self> {
+        #[cfg(feature = "flex")]
+        if *device == Device::flex() {
+            return Some(Self::Flex);
+        }
+        GpuApi::ALL.into_iter().find_map(|api| {
+            let number = api.devices().iter().position(|other| other == device);
+            number.map(|number| Self::Gpu(api, number))
+        })
+    }
+
     /// The choice that is not [`Auto`](Self::Auto): what `Auto` takes here, otherwise this one.
     ///
     /// # Errors
@@ -417,7 +434,8 @@ mod tests {
             Some(first) => {
                 assert_eq!(choice.unwrap(), first.choice);
                 assert_eq!(first.formats[0], "f32");
-                assert!(first.choice.resolve().is_ok());
+                let device = first.choice.resolve().unwrap();
+                assert_eq!(DeviceChoice::of(&device), Some(first.choice));
             }
             None => assert!(choice.is_err()),
         }

@@ -4,6 +4,7 @@ use std::{fmt, io};
 use burn::tensor::Device;
 
 use crate::checkpoint::WeightsError;
+use crate::device::device_name;
 
 /// What can go wrong when a model is loaded or asked.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +139,7 @@ impl Error {
     /// That a device failed, as for want of memory, before its numbers could be read.
     pub fn of_device(device: &Device, error: &impl fmt::Display) -> Self {
         Self::Device {
-            name: format!("{device:?}"),
+            name: device_name(device),
             what: format!("it fails: {error}"),
         }
     }

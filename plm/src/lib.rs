@@ -69,7 +69,7 @@ pub use checkpoint::{Checkpoint, ParameterVisitor, Weights, WeightsError};
 pub use config::Config;
 pub use convert::{CHECKPOINT_TEXTS, ConvertOptions, Converted, Layout, convert, layout_of};
 pub use decoding::{DEFAULT_MAX_NEW_TOKENS, Decoding};
-pub use device::{DeviceChoice, DeviceInfo, GpuApi, devices, weight_formats};
+pub use device::{DeviceChoice, DeviceInfo, GpuApi, device_name, devices, weight_formats};
 pub use error::Error;
 pub use estimate::Estimate;
 pub use load_options::{LoadOptions, Precision};

@@ -397,7 +397,13 @@ fn read_model(
         device,
         progress: options.progress.as_ref(),
     };
-    let mut model = load_model(config.init(device)?, &weights, &load)?;
+    // What a model that is gone has left in the memory of a GPU.
+    device.memory_cleanup();
+    // Weights stay, so each takes what it needs, and no part of a larger piece.
+    let model = device.memory_persistent_allocations(config.init(device)?, |model| {
+        load_model(model, &weights, &load)
+    });
+    let mut model = model?;
     for adapter in &options.adapters {
         attach(&mut model, adapter, device)?;
     }

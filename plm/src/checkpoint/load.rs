@@ -3,7 +3,8 @@ use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor};
-use plm_linear::{Blocks, MatmulPrecision, Nf4, Weight};
+use plm_linear::host::is_cpu;
+use plm_linear::{Blocks, MatmulPrecision, Nf4, Weight, read_back};
 use plm_llm::DecoderConfig;
 
 use super::matrices::{
@@ -11,7 +12,7 @@ use super::matrices::{
     scales_name, stored_format,
 };
 use super::{Nf4Part, Weights, nf4};
-use crate::device::held_dtype;
+use crate::device::{check_piece, device_name, held_dtype};
 use crate::quantization::MatrixFormat;
 use crate::{Error, Model, Progress, ProgressFn, Quantization};
 
@@ -206,7 +207,8 @@ pub(crate) struct Load<'a> {
 /// # Errors
 ///
 /// [`Error::Weights`] that lists everything missing, unused, misshapen or of an unsupported
-/// precision, before any tensor is read.
+/// precision, before any tensor is read; [`Error::Device`] that names a matrix for which the device has
+/// no memory.
 pub(crate) fn load_model(
     mut model: Model,
     weights: &Weights,
@@ -222,9 +224,9 @@ pub(crate) fn load_model(
         error: None,
     };
     let embedding = &mut model.language_model.embed_tokens.weight;
-    *embedding = loader.matrix(EMBEDDING, embedding.dims())?;
+    *embedding = loader.held_matrix(EMBEDDING, embedding.dims())?;
     for (name, linear) in linears(&mut model) {
-        linear.weight = loader.matrix(&name, linear.weight.dims())?;
+        linear.weight = loader.held_matrix(&name, linear.weight.dims())?;
         linear.precision = load.matmul_precision;
     }
     let model = model.map(&mut loader);
@@ -302,6 +304,24 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    /// A [`matrix`](Self::matrix) of which it is certain that the device holds it: a GPU takes memory when it
+    /// gets to it, and says only when something is read back that there was none.
+    fn held_matrix(&mut self, name: &str, dims: [usize; 2]) -> Result<Weight, Error> {
+        let weight = self.matrix(name, dims)?;
+        let device = self.load.device;
+        if is_cpu(device) {
+            return Ok(weight);
+        }
+        check_piece(device, name, weight.largest_tensor_bytes())?;
+        match read_back(weight.rows(&[0], device)) {
+            Ok(_) => Ok(weight),
+            Err(error) => Err(Error::Device {
+                name: device_name(device),
+                what: format!("it cannot hold {name}: {error}"),
+            }),
+        }
+    }
+
     /// Reads a matrix `[d_output, d_input]`.
     fn matrix(&mut self, name: &str, dims: [usize; 2]) -> Result<Weight, Error> {
         let (device, share) = (self.load.device, self.load.share);
@@ -344,7 +364,7 @@ impl Loader<'_> {
         let dtype = dtype.unwrap_or_else(|| held_dtype(stored, dims[1], device));
         if !Weight::is_read(device, dtype, dims[1]) {
             return Err(Error::Device {
-                name: format!("{device:?}"),
+                name: device_name(device),
                 what: format!(
                     "it cannot multiply with {name} in {}, whose rows have {} numbers",
                     dtype.name(),

@@ -1,10 +1,9 @@
 //! How much memory a GPU has, and what of it is left.
 
-#[cfg(feature = "gpu")]
-use burn::backend::DispatchDevice;
 use burn::tensor::Device;
+use plm_linear::DeviceMemory;
 
-use super::{DeviceChoice, GpuApi};
+use super::{DeviceChoice, GpuApi, device_name};
 use crate::Error;
 
 /// Checks that weights of so many bytes are not more than the memory of a card, as far as it is known:
@@ -39,36 +38,35 @@ fn check_fits(choice: DeviceChoice, weight_bytes: u64, memory: u64) -> Result<()
     )))
 }
 
-/// Bytes of memory that a GPU says it has. Opens it.
-pub(super) fn memory_bytes(device: &Device) -> Option<u64> {
-    memory_limits(device).and_then(|[all, _]| all)
-}
-
-/// Bytes that a GPU can hold in one piece.
-pub(crate) fn largest_piece(device: &Device) -> Option<u64> {
-    memory_limits(device).and_then(|[_, piece]| piece)
-}
-
-/// Bytes of a GPU's memory, and of the largest piece of it. Opens it.
-#[cfg(feature = "gpu")]
-fn memory_limits(device: &Device) -> Option<[Option<u64>; 2]> {
-    match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Cube(device) => {
-            let client = device.client();
-            let memory = &client.properties().memory;
-            Some([memory.max_memory(), Some(memory.max_page_size)])
-        }
-        #[allow(
-            unreachable_patterns,
-            reason = "nothing is left where no other backend is built in"
-        )]
-        _ => None,
+/// Checks that a device can hold a matrix whose largest tensor has so many bytes, as far as it says what it
+/// can.
+///
+/// # Errors
+///
+/// [`Error::Device`] with the matrix and both numbers.
+pub(crate) fn check_piece(device: &Device, matrix: &str, bytes: u64) -> Result<(), Error> {
+    match DeviceMemory::of(device) {
+        Some(memory) if bytes > memory.largest_piece => Err(Error::Device {
+            name: device_name(device),
+            what: too_large(matrix, bytes, memory.largest_piece),
+        }),
+        _ => Ok(()),
     }
 }
 
-#[cfg(not(feature = "gpu"))]
-fn memory_limits(_: &Device) -> Option<[Option<u64>; 2]> {
-    None
+fn too_large(matrix: &str, bytes: u64, largest_piece: u64) -> String {
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    format!(
+        "{matrix} takes {:.1} MB, and it holds at most {:.1} MB in one piece; in `q4` a model takes least, and \
+         device `flex`, the CPU, holds all",
+        mb(bytes),
+        mb(largest_piece),
+    )
+}
+
+/// Bytes of memory that a GPU says it has. Opens it.
+pub(super) fn memory_bytes(device: &Device) -> Option<u64> {
+    DeviceMemory::of(device).and_then(|memory| memory.bytes)
 }
 
 /// Bytes of a GPU's memory that this process does not use, as far as it is known how much there is.
@@ -90,6 +88,14 @@ mod tests {
         let error = error.to_string();
         for part in ["`cuda`", "19.6 GB", "12.0 GB", "`q4`"] {
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_matrix_that_is_larger_than_the_largest_piece_is_named() {
+        let text = too_large("lm_head.weight", 525_337_600, 134_217_728);
+        for part in ["lm_head.weight", "525.3 MB", "134.2 MB", "`q4`"] {
+            assert!(text.contains(part), "{text}");
         }
     }
 }
