@@ -2,8 +2,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use plm::burn::tensor::{Device, Tensor};
-use plm::plm_linear::greatest;
 use plm::plm_linear::host::{in_pool, is_cpu};
+use plm::plm_linear::{greatest, read_back};
 use plm::{
     Content, Conversation, Decoding, EncodeOptions, Image, LoadOptions, Media, PerceptionLM,
     Precision, Prompt, VisionInputType,
@@ -130,12 +130,10 @@ pub(crate) fn measure(args: &BenchArgs) -> Result<Figures, Error> {
     let vision_s = warm_median(plm.device(), repeat, || {
         limit.measure();
         timed(|| {
-            synchronized(plm.device(), || {
-                in_pool(plm.device(), || {
-                    plm.model().embed_media(&media, plm.device())
-                })
-            })?
-            .map_err(Error::from)
+            let features = in_pool(plm.device(), || {
+                plm.model().embed_media(&media, plm.device())
+            });
+            Ok(finish(features?)?)
         })
     })?;
 
@@ -352,8 +350,16 @@ fn ask(picture: &Image, question: &str) -> Conversation {
     Conversation::ask(question, [Content::from(picture.clone())])
 }
 
+/// Waits for a tensor. One number of it is read: only then does a device say that it had no memory for it.
+pub(crate) fn finish(tensor: Tensor<2>) -> Result<(), plm::Error> {
+    let device = tensor.device();
+    let number = read_back(tensor.slice([0..1, 0..1]));
+    number.map_err(|error| plm::Error::of_device(&device, &error))?;
+    Ok(())
+}
+
 /// Work, and what a GPU has still to do for it.
-pub(crate) fn synchronized<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, plm::Error> {
+fn synchronized<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, plm::Error> {
     let result = work();
     device
         .sync()

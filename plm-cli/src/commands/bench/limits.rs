@@ -7,14 +7,17 @@ use plm::{DeviceChoice, devices};
 use plm_kernels::{Level, machine};
 use serde::{Deserialize, Serialize};
 
-use super::figures::synchronized;
+use super::figures::finish;
 use crate::error::Error;
 
 /// How often a limit is measured; of the CPU the median is given, of a GPU the best.
 const REPEAT: usize = 5;
 
-/// Seconds of work from which on a measurement on a GPU is not dominated by its start.
+/// Seconds of work from which on a measurement on a GPU is not dominated by its start and end.
 const ENOUGH_S: f64 = 0.02;
+
+/// How often an operation is given to a GPU at most before it is waited for.
+const MOST_AT_ONCE: usize = 64;
 
 /// The limits of a device.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,7 +69,7 @@ fn read_rate(device: &Device) -> Result<f64, Error> {
     const WIDTH: usize = 4096;
     best_of_sizes(&[1 << 12, 1 << 14], |rows| {
         let x = Tensor::<2>::ones([rows, WIDTH], (device, DType::F32));
-        let seconds = seconds(device, || x.clone().sum_dim(1))?;
+        let seconds = seconds(|| x.clone().sum_dim(1))?;
         Ok(((rows * WIDTH * size_of::<f32>()) as f64, seconds))
     })
 }
@@ -83,7 +86,7 @@ fn matrix_rate(device: &Device) -> Result<f64, Error> {
             Tensor::<2>::random([size, size], Distribution::Default, options).cast(dtype)
         };
         let (a, b) = (random(), random());
-        let seconds = seconds(device, || a.clone().matmul(b.clone()))?;
+        let seconds = seconds(|| a.clone().matmul(b.clone()))?;
         Ok((2.0 * (size as f64).powi(3), seconds))
     })
 }
@@ -104,14 +107,21 @@ fn best_of_sizes(
     Ok(best)
 }
 
-/// The least seconds that an operation took, after one for the device to choose its kernel.
-fn seconds<T>(device: &Device, operation: impl Fn() -> T) -> Result<f64, Error> {
-    synchronized(device, &operation)?;
+/// The least seconds that an operation took, after once for the device to choose its kernel. What takes
+/// little is done several times at once, so that the device need not wait for the next.
+fn seconds(operation: impl Fn() -> Tensor<2>) -> Result<f64, Error> {
+    let timed = |count: usize| {
+        let start = Instant::now();
+        let last = (0..count).map(|_| operation()).last();
+        last.map(finish).transpose()?;
+        Ok::<_, Error>(start.elapsed().as_secs_f64() / count as f64)
+    };
+    timed(1)?;
+    let count = (ENOUGH_S / timed(1)?).ceil();
+    let count = (count as usize).clamp(1, MOST_AT_ONCE);
     let mut least = f64::INFINITY;
     for _ in 0..REPEAT {
-        let start = Instant::now();
-        synchronized(device, &operation)?;
-        least = least.min(start.elapsed().as_secs_f64());
+        least = least.min(timed(count)?);
     }
     Ok(least)
 }
