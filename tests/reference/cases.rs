@@ -39,15 +39,6 @@ fn run_all(plm: &PerceptionLM, cases: &Cases) {
     assert!(run > 0);
 }
 
-/// Whether a case is among those that the environment variable `PLM_TEST_CASES` names, by parts of
-/// their names with commas between them, if it is set.
-fn is_wanted(id: &str) -> bool {
-    match std::env::var("PLM_TEST_CASES") {
-        Ok(parts) => parts.split(',').any(|part| id.contains(part)),
-        Err(_) => true,
-    }
-}
-
 fn check_single(plm: &PerceptionLM, cases: &Cases, case: &Case) -> f32 {
     let messages = case.messages.as_ref().unwrap();
     let prompt = case.prompt(plm, messages, &cases.media_root);

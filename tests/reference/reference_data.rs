@@ -37,6 +37,15 @@ fn thin_margin() -> f32 {
     logit_tolerance()
 }
 
+/// Whether a case is among those that the environment variable `PLM_TEST_CASES` names, by parts of
+/// their names with commas between them, if it is set.
+pub fn is_wanted(id: &str) -> bool {
+    match std::env::var("PLM_TEST_CASES") {
+        Ok(parts) => parts.split(',').any(|part| id.contains(part)),
+        Err(_) => true,
+    }
+}
+
 /// The project's fixtures.
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
