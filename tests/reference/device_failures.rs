@@ -14,7 +14,7 @@ fn what_does_not_fit_is_an_error_of_reading_and_what_comes_after_is_computed() {
     };
     let numbers = usize::try_from(memory.largest_piece / 4).unwrap() + 1;
     let ones = Tensor::<1>::ones([numbers], &device);
-    let error = read_back((ones * 2.0).slice([0..1]))
+    let error = read_back((ones * 2.0).narrow(0, 0, 1))
         .unwrap_err()
         .to_string();
     assert!(!error.is_empty());
