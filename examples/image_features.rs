@@ -6,6 +6,7 @@
 
 use std::error::Error;
 
+use plm::plm_linear::read_back_as;
 use plm::{Conversation, EncodeOptions, Image, LoadOptions, PerceptionLM, VisionInputType};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -22,13 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let prompt = plm.processor().encode(&alone, &options)?;
         let features = plm.model().media_features(&prompt.media[0], plm.device())?;
         println!("{name}: patch features {:?}", features.vision.dims());
-        let mean: Vec<f32> = features
-            .vision
-            .mean_dim(1)
-            .into_data()
-            .try_into_vec()
-            .map_err(|error| format!("{error:?}"))?;
-        means.push(mean);
+        means.push(read_back_as(features.vision.mean_dim(1))?);
     }
     println!("cosine similarity: {:.3}", cosine(&means[0], &means[1]));
     Ok(())

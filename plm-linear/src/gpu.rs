@@ -3,6 +3,7 @@
 //! The kernels read a weight as it is in the file, so that nothing is widened to memory for the few
 //! rows of a token's step, and a device needs no type of its own for halves or bytes.
 
+mod activations;
 #[cfg(feature = "autodiff")]
 mod gradient;
 mod greatest;
@@ -16,10 +17,14 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use plm_kernels::BLOCK;
 
 use crate::{ReadBackError, Weight, read_back_as};
-use greatest::{MOST_ROWS, RankOps};
+use activations::ActivationOps;
+use greatest::RankOps;
 use kernel::VECTOR;
 use nf4::Nf4Parts;
 use ops::{Packed, PackedOps};
+
+/// Cubes in a row and in a column that all devices have.
+const MOST_CUBES: usize = 65_535;
 
 /// Whether the kernels read rows of so many numbers in a dtype, or of codes in it, on a device.
 pub(crate) fn reads(device: &Device, dtype: DType, d_input: usize) -> bool {
@@ -94,7 +99,7 @@ pub(crate) fn rows(
 /// As [`greatest`](crate::greatest()), of rows that have numbers.
 pub(crate) fn greatest(x: &Tensor<2>) -> Option<Result<Vec<Option<u32>>, ReadBackError>> {
     let rows = x.dims()[0];
-    if x.dtype() != DType::F32 || rows > MOST_ROWS || !has_kernels(&x.device()) {
+    if x.dtype() != DType::F32 || rows > MOST_CUBES || !has_kernels(&x.device()) {
         return None;
     }
     let found = Dispatch::ranks(x.clone().without_autodiff().into_dispatch());
@@ -103,6 +108,62 @@ pub(crate) fn greatest(x: &Tensor<2>) -> Option<Result<Vec<Option<u32>>, ReadBac
         let each = found.chunks(found.len() / rows);
         each.map(greatest::place).collect()
     }))
+}
+
+/// `x / √(mean(x²) + eps) · weight` of each row on a GPU, where no gradient is taken.
+///
+/// # Shapes
+///
+/// - `x` and result: `[..., width]`
+pub(crate) fn rms_normalized<const D: usize>(
+    x: &Tensor<D>,
+    weight: &Tensor<1>,
+    eps: f64,
+) -> Option<Tensor<D>> {
+    let rows = rows_of(x)?;
+    if weight.dtype() != DType::F32 {
+        return None;
+    }
+    let weight = weight.clone().without_autodiff();
+    let y = Dispatch::rms_normalized(rows.into_dispatch(), weight.into_dispatch(), eps as f32);
+    Some(Tensor::<3>::from_dispatch(y).reshape(x.dims()))
+}
+
+/// The softmax of each row on a GPU, where no gradient is taken.
+///
+/// # Shapes
+///
+/// - `x` and result: `[..., width]`
+pub(crate) fn softmaxed<const D: usize>(x: &Tensor<D>) -> Option<Tensor<D>> {
+    let y = Dispatch::softmaxed(rows_of(x)?.into_dispatch());
+    Some(Tensor::<3>::from_dispatch(y).reshape(x.dims()))
+}
+
+/// Rows of f32 that kernels go through, `[groups, rows, width]`, of a tensor of which no gradient is taken.
+fn rows_of<const D: usize>(x: &Tensor<D>) -> Option<Tensor<3>> {
+    if !is_read(x) {
+        return None;
+    }
+    let dims = x.dims();
+    let (width, rows) = (dims[D - 1], if D > 1 { dims[D - 2] } else { 1 });
+    let groups = x.shape().num_elements() / (width * rows).max(1);
+    let fits = rows.max(groups) <= MOST_CUBES;
+    fits.then(|| x.clone().reshape([groups, rows, width]))
+}
+
+/// As [`rotate_heads`](crate::rotate_heads()), where no gradient is taken.
+pub(crate) fn rotated_heads(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Option<Tensor<4>> {
+    if ![x, cos, sin].into_iter().all(is_read) {
+        return None;
+    }
+    let [x, cos, sin] = [x, cos, sin].map(|x| x.clone().into_dispatch());
+    Some(Tensor::from_dispatch(Dispatch::rotated_heads(x, cos, sin)))
+}
+
+/// Whether kernels read a tensor of activations: in f32, on a GPU, without gradients.
+fn is_read<const D: usize>(x: &Tensor<D>) -> bool {
+    let device = x.device();
+    x.dtype() == DType::F32 && !device.is_autodiff() && has_kernels(&device)
 }
 
 /// What the kernels read of a weight; of one that gradients are taken of, they read nothing.

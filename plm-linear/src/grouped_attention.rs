@@ -1,4 +1,4 @@
-use burn::tensor::activation::softmax;
+use burn::tensor::activation;
 use burn::tensor::{Bool, Device, Tensor};
 
 use crate::DeviceMemory;
@@ -14,7 +14,7 @@ const MOST_SCORES: usize = 75_000_000;
 /// `1/√head_dim`. Query head `h` reads key-value head `h / (heads / kv_heads)`.
 ///
 /// Queries go through it so many at a time that the memory of their scores is bounded, also by what the
-/// device can hold in one piece.
+/// device can hold in one piece; where a gradient is taken, it keeps those of all.
 ///
 /// burn's own fused attention would multiply in f16 on a GPU with matrix units, whatever the precision.
 ///
@@ -29,8 +29,13 @@ pub fn grouped_attention(
     values: Tensor<4>,
     unseen: Option<Tensor<4, Bool>>,
 ) -> Tensor<4> {
-    let most_scores = most_scores(&q.device());
-    in_parts(q, keys, values, unseen, most_scores)
+    match q.dims()[2] {
+        1 => attend(q, keys, values, unseen),
+        _ => {
+            let most_scores = most_scores(&q.device());
+            in_parts(q, keys, values, unseen, most_scores)
+        }
+    }
 }
 
 /// Scores that may be written down at a time on a device.
@@ -49,12 +54,11 @@ fn in_parts(
     most_scores: usize,
 ) -> Tensor<4> {
     let [batch, heads, seq, _] = q.dims();
-    let scores = batch * heads * seq * keys.dims()[2];
-    let parts = scores.div_ceil(most_scores);
-    if parts <= 1 || seq <= 1 {
+    let scores_of_one = batch * heads * keys.dims()[2];
+    let step = (most_scores / scores_of_one.max(1)).max(1);
+    if step >= seq {
         return attend(q, keys, values, unseen);
     }
-    let step = seq.div_ceil(parts);
     let parts = (0..seq).step_by(step).map(|start| {
         let size = step.min(seq - start);
         let unseen = unseen.clone().map(|unseen| match unseen.dims()[2] {
@@ -88,9 +92,18 @@ fn attend(
             .reshape([batch, kv_heads, rows, total]),
         None => scores,
     };
-    softmax(scores, 3)
+    softmax(scores)
         .matmul(values)
         .reshape([batch, heads, seq, head_dim])
+}
+
+/// The softmax over the last dimension.
+fn softmax(scores: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "gpu")]
+    if let Some(y) = crate::gpu::softmaxed(&scores) {
+        return y;
+    }
+    activation::softmax(scores, 3)
 }
 
 #[cfg(test)]
@@ -152,8 +165,8 @@ mod tests {
         let padding = later.clone().narrow(2, 0, 1);
         for unseen in [None, Some(later), Some(padding)] {
             let whole = attend(q.clone(), k.clone(), v.clone(), unseen.clone()).into_data();
-            // All at once, three and two, and one by one: fewer than of one query are not possible.
-            for most_scores in [240, 150, 48, 1] {
+            // 48 scores a query: all at once, three and two, two by two, and one by one.
+            for most_scores in [240, 150, 130, 48, 1] {
                 let (q, k, v) = (q.clone(), k.clone(), v.clone());
                 in_parts(q, k, v, unseen.clone(), most_scores)
                     .into_data()

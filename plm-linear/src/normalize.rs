@@ -27,6 +27,10 @@ pub fn normalize<const D: usize>(
     match bias {
         Some(bias) => layer_norm(x, weight, Some(bias), eps),
         None => {
+            #[cfg(feature = "gpu")]
+            if let Some(y) = crate::gpu::rms_normalized(&x, &weight, eps) {
+                return y;
+            }
             let mean_square = (x.clone() * x.clone()).mean_dim(D - 1);
             x / (mean_square + eps).sqrt() * weight.unsqueeze()
         }

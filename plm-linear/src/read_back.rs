@@ -1,30 +1,21 @@
 use std::any::Any;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Element, Tensor, TensorData, kind::Basic};
 
 /// Why the numbers of a tensor cannot be read: its device failed, as for want of memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
 pub struct ReadBackError {
     what: String,
 }
 
 impl ReadBackError {
-    fn new(error: impl fmt::Display) -> Self {
-        Self {
-            what: error.to_string(),
-        }
+    fn new(error: impl ToString) -> Self {
+        let what = cause(&error.to_string()).to_owned();
+        Self { what }
     }
 }
-
-impl fmt::Display for ReadBackError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl std::error::Error for ReadBackError {}
 
 /// Waits for a tensor and copies its numbers to this process's memory.
 ///
@@ -61,6 +52,14 @@ pub fn read_back_as<E: Element, const D: usize, K: Basic>(
     data.try_into_vec_as().map_err(ReadBackError::new)
 }
 
+/// The last of the causes that burn's backends write one below the other.
+fn cause(text: &str) -> &str {
+    let lines = text.lines().map(str::trim);
+    let told = lines.take_while(|line| !line.to_lowercase().contains("backtrace"));
+    let causes = told.filter(|line| !line.is_empty() && !line.ends_with(':'));
+    causes.last().unwrap_or(text)
+}
+
 /// What a thread said when it panicked.
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
@@ -82,6 +81,16 @@ mod tests {
         assert_eq!(read_back(x).unwrap().shape().as_slice(), [1, 2]);
         let ids = Tensor::<1, Int>::from_data([3, 4], &device);
         assert_eq!(read_back_as::<u32, _, _>(ids), Ok(vec![3, 4]));
+    }
+
+    #[test]
+    fn the_last_cause_is_told() {
+        let text = "An error happened during execution\nCaused by:\n  An IO error happened\nCaused by:\n  \
+            can't allocate buffer of size: 268435456\nNo backtrace available\nAsked at:\nNo backtrace available";
+        let told = "can't allocate buffer of size: 268435456";
+        assert_eq!(ReadBackError::new(text).to_string(), told);
+        assert_eq!(ReadBackError::new(told).to_string(), told);
+        assert_eq!(ReadBackError::new("Backtrace:").to_string(), "Backtrace:");
     }
 
     #[test]

@@ -72,15 +72,6 @@ impl Weight {
         }
     }
 
-    /// Bytes of its largest tensor, which a device must hold in one piece: its numbers, or their codes.
-    pub fn largest_tensor_bytes(&self) -> u64 {
-        match self {
-            Self::Float(_) => self.num_bytes(),
-            Self::Blocks(blocks) => blocks.codes().shape().num_elements() as u64,
-            Self::Nf4(nf4) => nf4.codes.val().shape().num_elements() as u64,
-        }
-    }
-
     /// Whether a device can multiply with rows of `d_input` numbers in `dtype`, or with the codes of
     /// [`Blocks`] in it, as they are: it computes in that type, or has a kernel that reads it.
     pub fn is_read(device: &Device, dtype: DType, d_input: usize) -> bool {

@@ -79,12 +79,12 @@ impl SelfAttention {
         let heads_of = |y: Tensor<3>| {
             let heads = y.dims()[2] / self.head_dim;
             y.reshape([batch, seq, heads, self.head_dim])
-                .swap_dims(1, 2)
         };
         let (q, k) = (step.rope.rotate(heads_of(q)), step.rope.rotate(heads_of(k)));
+        let v = heads_of(v).swap_dims(1, 2);
         let (keys, values) = match cache {
-            Some(cache) => LayerCache::append(cache, k, heads_of(v), step),
-            None => (k, heads_of(v)),
+            Some(cache) => LayerCache::append(cache, k, v, step),
+            None => (k, v),
         };
         grouped_attention(q, keys, values, step.unseen(seq, &device))
             .swap_dims(1, 2)
@@ -143,8 +143,8 @@ impl SelfAttention {
         };
         let q = host::update(q, |q| rotate(q, &of(heads), &rotation));
 
-        let shape = [batch, kv_heads, step.len + seq, head_dim];
-        let held = LayerCache::with_room(cache.take(), shape, step, &device);
+        let sizes = [batch, kv_heads, head_dim];
+        let held = LayerCache::with_room(cache.take(), sizes, step, &device);
         let capacity = held.capacity();
         let store = |cache: Tensor<4>, x: &[f32], rotation: Option<&Rotation<'_>>| {
             host::update(cache, |cache| {

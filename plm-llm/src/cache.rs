@@ -201,21 +201,19 @@ impl LayerCache {
         self.keys.dims()[2]
     }
 
-    /// What is held, with room for `shape[2]` entries of `shape` and those that will follow, of which the
-    /// step's `len` are there.
+    /// What is held, of which the step's `len` entries are there, with room for all that it will hold.
     pub(crate) fn with_room(
         held: Option<Self>,
-        shape: [usize; 4],
+        [batch, kv_heads, head_dim]: [usize; 3],
         step: &Step<'_>,
         device: &Device,
     ) -> Self {
-        let [batch, kv_heads, needed, head_dim] = shape;
+        let (len, end) = (step.len, step.end);
         let held = match held {
-            Some(held) if held.capacity() >= needed => return held,
+            Some(held) if held.capacity() >= end => return held,
             held => held,
         };
-        let (len, needed) = (step.len, needed.max(step.end));
-        let capacity = needed + (needed / 8).max(LEAST_GROWTH);
+        let capacity = end + (end / 8).max(LEAST_GROWTH);
         let grown = |old: Option<Tensor<4>>| {
             let shape = [batch, kv_heads, capacity, head_dim];
             let new = Tensor::zeros(shape, (device, DType::F32));
@@ -243,8 +241,8 @@ impl LayerCache {
     ) -> (Tensor<4>, Tensor<4>) {
         let [batch, kv_heads, seq, head_dim] = keys.dims();
         let (start, end) = (step.len, step.len + seq);
-        let shape = [batch, kv_heads, end, head_dim];
-        let held = Self::with_room(slot.take(), shape, step, &keys.device());
+        let sizes = [batch, kv_heads, head_dim];
+        let held = Self::with_room(slot.take(), sizes, step, &keys.device());
         let whole = slot.insert(Self {
             keys: held.keys.slice_assign(s![.., .., start..end, ..], keys),
             values: held.values.slice_assign(s![.., .., start..end, ..], values),

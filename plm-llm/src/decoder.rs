@@ -12,8 +12,8 @@ use crate::{DecoderConfig, DecoderLayer, Error, KvCache, RmsNorm, Rope};
 /// keeps the attention of early tokens from running over late ones that they may not see.
 const PREFILL_CHUNK: usize = 512;
 
-/// The same on a GPU, where a half or quantised weight is widened anew for each chunk: by the bytes that are
-/// moved for it, that would take about as long as the products of 512 tokens.
+/// The same on a GPU, of all sequences together. A half or quantised weight is widened anew for each chunk: by
+/// the bytes that are moved for it, that would take about as long as the products of 512 tokens.
 const GPU_PREFILL_CHUNK: usize = 2048;
 
 /// Standard deviation of a freshly drawn embedding.
@@ -198,7 +198,7 @@ impl Decoder {
         let end = cache.len() + seq;
         let most = match host::is_cpu(&embeddings.device()) {
             true => PREFILL_CHUNK,
-            false => GPU_PREFILL_CHUNK,
+            false => (GPU_PREFILL_CHUNK / batch.max(1)).max(1),
         };
         for start in (0..seq).step_by(most) {
             let size = most.min(seq - start);

@@ -1,4 +1,5 @@
 use burn::tensor::{Device, Tensor, TensorData};
+use plm_linear::rotate_heads;
 
 use crate::Error;
 
@@ -140,24 +141,14 @@ impl RopeTable {
         &self.sin
     }
 
-    /// Rotates queries or keys. Feature `i` of the first half of a head pairs with feature `i` of
-    /// the second half: `(a, b) → (a·cos - b·sin, b·cos + a·sin)`.
+    /// Rotates queries or keys, as [`rotate_heads`] says.
     ///
     /// # Shapes
     ///
-    /// - `x` and result: `[batch, heads, seq, head_dim]`
+    /// - `x`: `[batch, seq, heads, head_dim]`
+    /// - result: `[batch, heads, seq, head_dim]`
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
-        let a = x.clone().narrow(3, 0, half);
-        let b = x.narrow(3, half, half);
-        let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        Tensor::cat(
-            vec![
-                a.clone() * cos.clone() - b.clone() * sin.clone(),
-                b * cos + a * sin,
-            ],
-            3,
-        )
+        rotate_heads(x, &self.cos, &self.sin)
     }
 }
 
@@ -189,7 +180,7 @@ mod tests {
             scaling: None,
         };
         let table = rope.table(&[0, 1], 1, 4, &device);
-        let x = Tensor::<4>::from_data([[[[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]]]], &device);
+        let x = Tensor::<4>::from_data([[[[1.0, 2.0, 3.0, 4.0]], [[1.0, 2.0, 3.0, 4.0]]]], &device);
         let rotated: Vec<f32> = table.rotate(x).into_data().try_into_vec().unwrap();
         assert_eq!(&rotated[..4], &[1.0, 2.0, 3.0, 4.0]);
         let (sin, cos) = 1f32.sin_cos();

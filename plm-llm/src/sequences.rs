@@ -27,7 +27,7 @@ impl Sequences {
         let step = Step {
             rope: &self.rope,
             len: 0,
-            end: 0,
+            end: x.dims()[1],
             padding: &self.no_padding,
             mask: self.mask.clone(),
             unseen: &self.unseen,

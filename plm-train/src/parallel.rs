@@ -5,9 +5,9 @@ use std::thread;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use plm::Model;
-use plm_linear::host::in_pool;
+use plm_linear::host::{in_pool, is_cpu};
 
-use crate::gradients::read;
+use crate::gradients::{norm, read};
 use crate::{Error, Sample, TrainerConfig, checkpointing, loss};
 
 /// What a batch contributes to a step.
@@ -59,7 +59,16 @@ pub(crate) fn shares(
         let found: Vec<Result<Share, Error>> = thread::scope(|scope| {
             let workers = round.iter().zip(&replicas).map(|(batch, replica)| {
                 let device = replica.language_model.embed_tokens.weight.device();
-                scope.spawn(move || in_pool(&device, || share(replica, batch, num_labels, pad_id)))
+                scope.spawn(move || {
+                    in_pool(&device, || {
+                        let share = share(replica, batch, num_labels, pad_id)?;
+                        // To hand over what a GPU failed to compute would be a panic.
+                        if let (false, Some(gradients)) = (is_cpu(&device), &share.gradients) {
+                            norm(replica, gradients)?;
+                        }
+                        Ok(share)
+                    })
+                })
             });
             let workers: Vec<_> = workers.collect();
             let joined = workers.into_iter().map(|worker| worker.join());

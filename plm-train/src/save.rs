@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::rc::Rc;
 
 use burn::module::Param;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -43,7 +42,7 @@ pub(crate) fn fill_adapter(
 ) -> io::Result<()> {
     let mut adapters = Adapters::default();
     model.visit_parameters(&mut adapters);
-    if adapters.several || adapters.named.tensors.is_empty() {
+    if adapters.several || adapters.named.0.is_empty() {
         let what = "each adapted layer must have one adapter to be saved";
         return Err(io::Error::other(what));
     }
@@ -131,42 +130,62 @@ struct Stored {
     dtype: Dtype,
     shape: Vec<usize>,
     read: Box<dyn Fn() -> io::Result<TensorData>>,
-    /// Why it could not be read, if so; zeros stand in the file then.
-    error: Rc<Cell<Option<io::Error>>>,
 }
 
-impl View for &Stored {
+impl Stored {
+    fn num_bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
+    }
+
+    fn bytes(&self) -> io::Result<Vec<u8>> {
+        let data = (self.read)()?;
+        match data.as_bytes() {
+            bytes if bytes.len() == self.num_bytes() => Ok(bytes.to_vec()),
+            bytes => Err(io::Error::other(format!(
+                "{} bytes where {} were expected",
+                bytes.len(),
+                self.num_bytes()
+            ))),
+        }
+    }
+}
+
+/// A parameter on its way to a file. Zeros stand there once one could not be read.
+struct Written<'a> {
+    name: &'a str,
+    stored: &'a Stored,
+    error: &'a Cell<Option<io::Error>>,
+}
+
+impl View for Written<'_> {
     fn dtype(&self) -> Dtype {
-        self.dtype
+        self.stored.dtype
     }
 
     fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.stored.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(match (self.read)() {
-            Ok(data) => data.as_bytes().to_vec(),
-            Err(error) => {
-                // The first is the cause.
-                let first = self.error.take().unwrap_or(error);
-                self.error.set(Some(first));
-                vec![0; self.data_len()]
-            }
-        })
+        let error = match self.error.take() {
+            Some(first) => first,
+            None => match self.stored.bytes() {
+                Ok(bytes) => return Cow::Owned(bytes),
+                Err(error) => io::Error::other(format!("{}: {error}", self.name)),
+            },
+        };
+        self.error.set(Some(error));
+        Cow::Owned(vec![0; self.data_len()])
     }
 
     fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
+        self.stored.num_bytes()
     }
 }
 
 /// Parameters by their names.
 #[derive(Default)]
-struct Named {
-    tensors: Vec<(String, Stored)>,
-    error: Rc<Cell<Option<io::Error>>>,
-}
+struct Named(Vec<(String, Stored)>);
 
 impl Named {
     fn push<const D: usize>(&mut self, name: String, parameter: &Param<Tensor<D>>) {
@@ -178,17 +197,31 @@ impl Named {
                 _ => Dtype::F32,
             },
             shape: tensor.dims().to_vec(),
-            read: Box::new(move || read_back(tensor.clone()).map_err(io::Error::other)),
-            error: Rc::clone(&self.error),
+            read: Box::new(move || {
+                let device = tensor.device();
+                let data = read_back(tensor.clone());
+                data.map_err(|error| io::Error::other(plm::Error::of_device(&device, &error)))
+            }),
         };
-        self.tensors.push((name, stored));
+        self.0.push((name, stored));
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
         let metadata = [("format".to_owned(), "pt".to_owned())].into();
-        let tensors = self.tensors.iter().map(|(name, stored)| (name, stored));
-        safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(io::Error::other)?;
-        self.error.take().map_or(Ok(()), Err)
+        let error = Cell::new(None);
+        let tensors = self.0.iter().map(|(name, stored)| {
+            let error = &error;
+            let written = Written {
+                name,
+                stored,
+                error,
+            };
+            (name, written)
+        });
+        let written = safetensors::serialize_to_file(tensors, Some(metadata), path);
+        // What could not be read is the cause of whatever followed.
+        error.take().map_or(Ok(()), Err)?;
+        written.map_err(io::Error::other)
     }
 }
 
@@ -260,12 +293,12 @@ mod tests {
     #[test]
     fn the_first_parameter_that_cannot_be_read_is_the_error() {
         let mut named = named();
-        for (name, stored) in &mut named.tensors {
-            let what = format!("no memory for {name}");
-            stored.read = Box::new(move || Err(io::Error::other(what.clone())));
+        for (_, stored) in &mut named.0 {
+            let what = "no memory";
+            stored.read = Box::new(move || Err(io::Error::other(what)));
         }
         let dir = tempfile::tempdir().unwrap();
         let error = named.write(&dir.path().join("x.safetensors")).unwrap_err();
-        assert_eq!(error.to_string(), "no memory for a");
+        assert_eq!(error.to_string(), "a: no memory");
     }
 }

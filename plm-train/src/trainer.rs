@@ -98,6 +98,8 @@ pub struct Trainer {
     optimizer: ModuleOptimizer,
     config: TrainerConfig,
     step: usize,
+    /// Whether no step has been made here.
+    is_new: bool,
 }
 
 impl Trainer {
@@ -108,6 +110,7 @@ impl Trainer {
             optimizer: HostAdamW::new(&config).into(),
             config,
             step: 0,
+            is_new: true,
         }
     }
 
@@ -157,8 +160,8 @@ impl Trainer {
         let labels = |batch: &[Sample]| batch.iter().map(Sample::num_labels).sum::<usize>();
         let num_labels: usize = batches.iter().copied().map(labels).sum();
         // The same dropout in a run that was resumed.
-        let weight = &self.model.language_model.embed_tokens.weight;
-        weight.device().seed(self.config.seed ^ self.step as u64);
+        let device = self.model.language_model.embed_tokens.weight.device();
+        device.seed(self.config.seed ^ self.step as u64);
         if num_labels == 0 {
             return Err(Error::NothingToLearn);
         }
@@ -201,6 +204,13 @@ impl Trainer {
         self.model = self
             .optimizer
             .step(learning_rate, self.model.clone(), gradients);
+        if std::mem::take(&mut self.is_new) {
+            // A GPU keeps the memory of the weights that were loaded, in whose place others are now.
+            device
+                .sync()
+                .map_err(|error| plm::Error::of_device(&device, &error))?;
+            device.memory_cleanup();
+        }
         self.step += 1;
         Ok(StepReport {
             step: self.step - 1,

@@ -138,10 +138,12 @@ pub enum Error {
 impl Error {
     /// That a device failed, as for want of memory, before its numbers could be read.
     pub fn of_device(device: &Device, error: &impl fmt::Display) -> Self {
-        Self::Device {
-            name: device_name(device),
-            what: format!("it fails: {error}"),
-        }
+        Self::device(device, format!("it fails: {error}"))
+    }
+
+    pub(crate) fn device(device: &Device, what: String) -> Self {
+        let name = device_name(device);
+        Self::Device { name, what }
     }
 }
 

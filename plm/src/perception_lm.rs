@@ -398,6 +398,9 @@ fn read_model(
         progress: options.progress.as_ref(),
     };
     // What a model that is gone has left in the memory of a GPU.
+    device
+        .sync()
+        .map_err(|error| Error::of_device(device, &error))?;
     device.memory_cleanup();
     // Weights stay, so each takes what it needs, and no part of a larger piece.
     let model = device.memory_persistent_allocations(config.init(device)?, |model| {

@@ -17,7 +17,7 @@ fn what_does_not_fit_is_an_error_of_reading_and_what_comes_after_is_computed() {
     let error = read_back((ones * 2.0).narrow(0, 0, 1))
         .unwrap_err()
         .to_string();
-    assert!(!error.is_empty());
+    assert!(error.contains("allocate"), "{error}");
     let two = Tensor::<1>::ones([1], &device) * 2.0;
     let two: Vec<f32> = read_back(two).unwrap().try_into_vec().unwrap();
     assert_eq!(two, [2.0]);

@@ -12,8 +12,10 @@
 //! | `adapters` | LoRA and DoRA adapters: beside the weights, and merged into them |
 //! | `exact_match` | how often a model answers as a file says |
 //! | `embedded_model` | what the model that is compiled in knows |
+//! | `device_activations` | what a device does between products |
 //! | `device_failures` | what a device cannot do |
 //! | `device_logits` | the greatest logit on a device |
+//! | `device_prefill` | long prompts on a device |
 //! | `device_weights` | products of weights in every format on a device |
 //! | `finetune` | training steps against the reference's |
 //! | `training_runs` | whole runs: files of samples, checkpoints |
@@ -32,8 +34,10 @@ mod blocks;
 mod caches;
 mod cases;
 mod checkpoint_copy;
+mod device_activations;
 mod device_failures;
 mod device_logits;
+mod device_prefill;
 mod device_weights;
 mod embedded_model;
 mod exact_match;

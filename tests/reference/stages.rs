@@ -180,7 +180,9 @@ fn check_variant(variant: &str) {
         .cases
         .iter()
         .filter(|c| !c.is_video() && !c.is_batch());
-    for case in pictures.filter(|c| is_wanted(&c.id)) {
+    let pictures: Vec<&Case> = pictures.filter(|c| is_wanted(&c.id)).collect();
+    assert!(!pictures.is_empty());
+    for case in pictures {
         let prompt = case.prompt(&plm, case.messages.as_ref().unwrap(), Path::new(&golden));
         if case.id.ends_with("/one_image_vanilla") {
             check_vision(&plm, &prompt.media[0], &debug);

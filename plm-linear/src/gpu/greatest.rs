@@ -18,9 +18,6 @@ const UNITS: usize = 256;
 /// Numbers that a unit looks at, if a row has so many.
 const EACH: usize = 8;
 
-/// Rows for which there are cubes: all devices have 65,535 in a column.
-pub(super) const MOST_ROWS: usize = 65_535;
-
 /// The rank of +∞ and of what is no number.
 const ODD: u32 = u32::MAX;
 

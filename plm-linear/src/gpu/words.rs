@@ -7,6 +7,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use plm_kernels::BLOCK;
 
+use super::MOST_CUBES;
 use super::kernel::{OUTPUTS, Packing, RowsLaunch, VECTOR, few_rows, widened};
 
 /// Units of a cube that computes few rows.
@@ -15,8 +16,8 @@ const UNITS: usize = 64;
 /// Rows of the input that a cube takes at most.
 const INPUTS: usize = 8;
 
-/// Outputs for which there are cubes: all devices have 65,535 in a row.
-pub(super) const MOST_OUTPUTS: usize = 65_535 * OUTPUTS;
+/// Outputs for which there are cubes.
+pub(super) const MOST_OUTPUTS: usize = MOST_CUBES * OUTPUTS;
 
 /// A weight `[d_output, d_input]` as the kernels read it.
 pub(super) struct Words {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use plm_linear::host::is_cpu;
 use plm_linear::{Blocks, MatmulPrecision, Nf4, Weight, read_back};
 use plm_llm::DecoderConfig;
@@ -12,7 +12,7 @@ use super::matrices::{
     scales_name, stored_format,
 };
 use super::{Nf4Part, Weights, nf4};
-use crate::device::{check_piece, device_name, held_dtype};
+use crate::device::{check_piece, held_dtype};
 use crate::quantization::MatrixFormat;
 use crate::{Error, Model, Progress, ProgressFn, Quantization};
 
@@ -312,13 +312,12 @@ impl Loader<'_> {
         if is_cpu(device) {
             return Ok(weight);
         }
-        check_piece(device, name, weight.largest_tensor_bytes())?;
         match read_back(weight.rows(&[0], device)) {
             Ok(_) => Ok(weight),
-            Err(error) => Err(Error::Device {
-                name: device_name(device),
-                what: format!("it cannot hold {name}: {error}"),
-            }),
+            Err(error) => Err(Error::device(
+                device,
+                format!("it cannot hold {name}: {error}"),
+            )),
         }
     }
 
@@ -331,16 +330,19 @@ impl Loader<'_> {
                 let [codes, scales] = names
                     .each_ref()
                     .map(|name| self.weights.stored(name, share));
-                let blocks = Blocks::from_data(codes?, scales?, dims[1], format, device);
+                let codes = self.fitting(name, codes?)?;
+                let blocks = Blocks::from_data(codes, scales?, dims[1], format, device);
                 names.iter().for_each(|name| self.count(name));
                 return Ok(Weight::Blocks(blocks));
             }
             Some(MatrixFormat::Nf4) => {
-                let data = nf4::read(self.weights, name, dims, share)?;
+                let mut data = nf4::read(self.weights, name, dims, share)?;
+                data.codes = self.fitting(name, data.codes)?;
+                let weight = Nf4::from_data(data, dims, device);
                 Nf4Part::ALL
                     .iter()
                     .for_each(|part| self.count(&part.name(name)));
-                return Ok(Weight::Nf4(Nf4::from_data(data, dims, device)));
+                return Ok(Weight::Nf4(weight));
             }
             None => {}
         }
@@ -348,12 +350,14 @@ impl Loader<'_> {
         match quantize.and_then(|quantize| matrix_format(name, quantize)) {
             Some(MatrixFormat::Blocks(format)) => {
                 let Rounded { codes, scales } = quantize_blocks(self.weights, name, format)?;
+                let codes = self.fitting(name, codes)?;
                 let blocks = Blocks::from_data(codes, scales, dims[1], format, device);
                 self.count(name);
                 return Ok(Weight::Blocks(blocks));
             }
             Some(MatrixFormat::Nf4) => {
-                let data = nf4::round(self.weights, name)?.into_data();
+                let mut data = nf4::round(self.weights, name)?.into_data();
+                data.codes = self.fitting(name, data.codes)?;
                 self.count(name);
                 return Ok(Weight::Nf4(Nf4::from_data(data, dims, device)));
             }
@@ -363,29 +367,33 @@ impl Loader<'_> {
         let dtype = self.load.dtype;
         let dtype = dtype.unwrap_or_else(|| held_dtype(stored, dims[1], device));
         if !Weight::is_read(device, dtype, dims[1]) {
-            return Err(Error::Device {
-                name: device_name(device),
-                what: format!(
-                    "it cannot multiply with {name} in {}, whose rows have {} numbers",
-                    dtype.name(),
-                    dims[1]
-                ),
-            });
+            let what = format!(
+                "it cannot multiply with {name} in {}, whose rows have {} numbers",
+                dtype.name(),
+                dims[1]
+            );
+            return Err(Error::device(device, what));
         }
         let data = match dtype == stored {
             true => self.weights.stored(name, share)?,
             false => self.weights.read(name, dtype)?,
         };
-        let tensor = Tensor::from_data(data, (device, dtype));
+        let tensor = Tensor::from_data(self.fitting(name, data)?, (device, dtype));
         self.count(name);
         Ok(Weight::Float(Param::initialized(ParamId::new(), tensor)))
     }
 
     fn read<const D: usize>(&mut self) -> Result<Tensor<D>, Error> {
         let name = checkpoint_name(&self.path);
-        let data = self.weights.read(&name, DType::F32)?;
+        let data = self.fitting(&name, self.weights.read(&name, DType::F32)?)?;
         self.count(&name);
         Ok(Tensor::from_data(data, (self.load.device, DType::F32)))
+    }
+
+    /// A tensor's numbers, if the device can hold so many in one piece.
+    fn fitting(&self, name: &str, data: TensorData) -> Result<TensorData, Error> {
+        check_piece(self.load.device, name, data.bytes().len() as u64)?;
+        Ok(data)
     }
 
     /// Tells of a tensor that has been read.

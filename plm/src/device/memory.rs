@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use plm_linear::DeviceMemory;
 
-use super::{DeviceChoice, GpuApi, device_name};
+use super::{DeviceChoice, GpuApi};
 use crate::Error;
 
 /// Checks that weights of so many bytes are not more than the memory of a card, as far as it is known:
@@ -38,26 +38,25 @@ fn check_fits(choice: DeviceChoice, weight_bytes: u64, memory: u64) -> Result<()
     )))
 }
 
-/// Checks that a device can hold a matrix whose largest tensor has so many bytes, as far as it says what it
-/// can.
+/// Checks that a device can hold so many bytes of a tensor in one piece, as far as it says what it can.
 ///
 /// # Errors
 ///
-/// [`Error::Device`] with the matrix and both numbers.
-pub(crate) fn check_piece(device: &Device, matrix: &str, bytes: u64) -> Result<(), Error> {
+/// [`Error::Device`] with the tensor and both numbers.
+pub(crate) fn check_piece(device: &Device, tensor: &str, bytes: u64) -> Result<(), Error> {
     match DeviceMemory::of(device) {
-        Some(memory) if bytes > memory.largest_piece => Err(Error::Device {
-            name: device_name(device),
-            what: too_large(matrix, bytes, memory.largest_piece),
-        }),
+        Some(memory) if bytes > memory.largest_piece => {
+            let what = too_large(tensor, bytes, memory.largest_piece);
+            Err(Error::device(device, what))
+        }
         _ => Ok(()),
     }
 }
 
-fn too_large(matrix: &str, bytes: u64, largest_piece: u64) -> String {
+fn too_large(tensor: &str, bytes: u64, largest_piece: u64) -> String {
     let mb = |bytes: u64| bytes as f64 / 1e6;
     format!(
-        "{matrix} takes {:.1} MB, and it holds at most {:.1} MB in one piece; in `q4` a model takes least, and \
+        "{tensor} takes {:.1} MB, and it holds at most {:.1} MB in one piece; in `q4` a model takes least, and \
          device `flex`, the CPU, holds all",
         mb(bytes),
         mb(largest_piece),
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_that_is_larger_than_the_largest_piece_is_named() {
+    fn a_tensor_that_is_larger_than_the_largest_piece_is_named() {
         let text = too_large("lm_head.weight", 525_337_600, 134_217_728);
         for part in ["lm_head.weight", "525.3 MB", "134.2 MB", "`q4`"] {
             assert!(text.contains(part), "{text}");

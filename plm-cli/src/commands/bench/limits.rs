@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use plm::burn::tensor::{DType, Device, Distribution, Tensor};
+use plm::plm_linear::DeviceMemory;
 use plm::{DeviceChoice, devices};
 use plm_kernels::{Level, machine};
 use serde::{Deserialize, Serialize};
@@ -67,7 +68,8 @@ impl Limits {
 /// Bytes a second in the sum of a large tensor.
 fn read_rate(device: &Device) -> Result<f64, Error> {
     const WIDTH: usize = 4096;
-    best_of_sizes(&[1 << 12, 1 << 14], |rows| {
+    let sizes = [1 << 12, 1 << 14].into_iter();
+    best_of_sizes(sizes.filter(|rows| fits(device, rows * WIDTH)), |rows| {
         let x = Tensor::<2>::ones([rows, WIDTH], (device, DType::F32));
         let seconds = seconds(|| x.clone().sum_dim(1))?;
         Ok(((rows * WIDTH * size_of::<f32>()) as f64, seconds))
@@ -80,7 +82,8 @@ fn matrix_rate(device: &Device) -> Result<f64, Error> {
         true => DType::BF16,
         false => DType::F32,
     };
-    best_of_sizes(&[512, 1024, 2048, 4096, 8192], |size| {
+    let sizes = [512, 1024, 2048, 4096, 8192].into_iter();
+    best_of_sizes(sizes.filter(|size| fits(device, size * size)), |size| {
         let random = || {
             let options = (device, DType::F32);
             Tensor::<2>::random([size, size], Distribution::Default, options).cast(dtype)
@@ -91,13 +94,19 @@ fn matrix_rate(device: &Device) -> Result<f64, Error> {
     })
 }
 
+/// Whether a device can hold so many f32 in one piece, as far as it says what it can.
+fn fits(device: &Device, numbers: usize) -> bool {
+    let bytes = (numbers * size_of::<f32>()) as u64;
+    DeviceMemory::of(device).is_none_or(|memory| bytes <= memory.largest_piece)
+}
+
 /// The best rate of work of growing sizes, until it takes long enough.
 fn best_of_sizes(
-    sizes: &[usize],
+    sizes: impl Iterator<Item = usize>,
     mut measure: impl FnMut(usize) -> Result<(f64, f64), Error>,
 ) -> Result<f64, Error> {
     let mut best = 0.0;
-    for &size in sizes {
+    for size in sizes {
         let (work, seconds) = measure(size)?;
         best = f64::max(best, work / seconds);
         if seconds > ENOUGH_S {

@@ -1,0 +1,66 @@
+//! What a device does between products, against the CPU.
+
+use plm::burn::tensor::{Bool, Device, Distribution, Tensor, TensorData, Tolerance};
+use plm_linear::{grouped_attention, normalize, read_back, rotate_heads};
+
+use crate::reference_data::*;
+
+fn random<const D: usize>(shape: [usize; D]) -> TensorData {
+    let device = Device::flex();
+    Tensor::<D>::random(shape, Distribution::Normal(0.0, 1.0), &device).into_data()
+}
+
+/// Computes on the CPU and on the device, and compares.
+fn check<const D: usize>(compute: impl Fn(&Device) -> Tensor<D>) {
+    let [expected, found] = [Device::flex(), device().resolve().unwrap()]
+        .map(|device| read_back(compute(&device)).unwrap());
+    assert_eq!(found.shape(), expected.shape());
+    found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(2e-5));
+}
+
+#[test]
+fn rows_are_normalised() {
+    // Fewer numbers than units of a cube, and more.
+    for width in [24, 1100] {
+        let (x, weight) = (random([2, 3, width]), random([width]));
+        check(|device| {
+            let x = Tensor::<3>::from_data(x.clone(), device);
+            let weight = Tensor::<1>::from_data(weight.clone(), device);
+            normalize(x, weight, None, 1e-5)
+        });
+    }
+}
+
+#[test]
+fn heads_are_turned() {
+    let (x, angles) = (random([2, 5, 3, 8]), random([2, 1, 5, 4]));
+    check(|device| {
+        let x = Tensor::<4>::from_data(x.clone(), device);
+        let angles = Tensor::<4>::from_data(angles.clone(), device);
+        rotate_heads(x, &angles.clone().cos(), &angles.sin())
+    });
+}
+
+#[test]
+fn queries_attend_to_what_they_see() {
+    for total in [7, 700] {
+        let q = random([2, 6, 5, 8]);
+        let [keys, values] = [(); 2].map(|()| random([2, 2, total, 8]));
+        // The first entry is padding of the second sequence.
+        let unseen: Vec<bool> = (0..2 * 5 * total)
+            .map(|at| {
+                let (batch, query, entry) = (at / (5 * total), at / total % 5, at % total);
+                entry + 5 > query + total || batch == 1 && entry == 0
+            })
+            .collect();
+        let unseen = TensorData::new(unseen, [2, 1, 5, total]);
+        for masked in [false, true] {
+            check(|device| {
+                let [q, keys, values] =
+                    [&q, &keys, &values].map(|x| Tensor::<4>::from_data(x.clone(), device));
+                let unseen = Tensor::<4, Bool>::from_data(unseen.clone(), device);
+                grouped_attention(q, keys, values, masked.then_some(unseen))
+            });
+        }
+    }
+}
