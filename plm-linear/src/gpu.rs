@@ -1,4 +1,5 @@
-//! Products and rows of half and quantised weights on GPUs, and the likeliest of many logits.
+//! Products and rows of half and quantised weights on GPUs, what is done with activations between them, and the
+//! likeliest of many logits.
 //!
 //! The kernels read a weight as it is in the file, so that nothing is widened to memory for the few
 //! rows of a token's step, and a device needs no type of its own for halves or bytes.
@@ -121,11 +122,11 @@ pub(crate) fn rms_normalized<const D: usize>(
     eps: f64,
 ) -> Option<Tensor<D>> {
     let rows = rows_of(x)?;
-    if weight.dtype() != DType::F32 {
+    if !is_read(weight) || weight.dims() != [x.dims()[D - 1]] {
         return None;
     }
-    let weight = weight.clone().without_autodiff();
-    let y = Dispatch::rms_normalized(rows.into_dispatch(), weight.into_dispatch(), eps as f32);
+    let weight = weight.clone().into_dispatch();
+    let y = Dispatch::rms_normalized(rows.into_dispatch(), weight, eps as f32);
     Some(Tensor::<3>::from_dispatch(y).reshape(x.dims()))
 }
 
@@ -141,19 +142,22 @@ pub(crate) fn softmaxed<const D: usize>(x: &Tensor<D>) -> Option<Tensor<D>> {
 
 /// Rows of f32 that kernels go through, `[groups, rows, width]`, of a tensor of which no gradient is taken.
 fn rows_of<const D: usize>(x: &Tensor<D>) -> Option<Tensor<3>> {
-    if !is_read(x) {
+    let (dims, numbers) = (x.dims(), x.shape().num_elements());
+    if numbers == 0 || !is_read(x) {
         return None;
     }
-    let dims = x.dims();
     let (width, rows) = (dims[D - 1], if D > 1 { dims[D - 2] } else { 1 });
-    let groups = x.shape().num_elements() / (width * rows).max(1);
+    let groups = numbers / (width * rows);
     let fits = rows.max(groups) <= MOST_CUBES;
     fits.then(|| x.clone().reshape([groups, rows, width]))
 }
 
 /// As [`rotate_heads`](crate::rotate_heads()), where no gradient is taken.
 pub(crate) fn rotated_heads(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Option<Tensor<4>> {
-    if ![x, cos, sin].into_iter().all(is_read) {
+    let [batch, seq, heads, head_dim] = x.dims();
+    let angles = [batch, 1, seq, head_dim / 2];
+    let is_pairs = head_dim.is_multiple_of(2) && [cos, sin].map(Tensor::dims) == [angles; 2];
+    if !is_pairs || seq * heads * head_dim == 0 || ![x, cos, sin].into_iter().all(is_read) {
         return None;
     }
     let [x, cos, sin] = [x, cos, sin].map(|x| x.clone().into_dispatch());

@@ -52,12 +52,16 @@ pub fn read_back_as<E: Element, const D: usize, K: Basic>(
     data.try_into_vec_as().map_err(ReadBackError::new)
 }
 
-/// The last of the causes that burn's backends write one below the other.
+/// The last of the causes that burn's backends write one below the other, without where it was and the source
+/// of a kernel.
 fn cause(text: &str) -> &str {
-    let lines = text.lines().map(str::trim);
-    let told = lines.take_while(|line| !line.to_lowercase().contains("backtrace"));
-    let causes = told.filter(|line| !line.is_empty() && !line.ends_with(':'));
-    causes.last().unwrap_or(text)
+    let ends = ["[Source]", "No backtrace", "Backtrace"].map(|end| text.find(end));
+    let told = &text[..ends.into_iter().flatten().min().unwrap_or(text.len())];
+    let cause = told.rsplit("Caused by:").next().unwrap_or(told).trim();
+    match cause {
+        "" => text,
+        _ => cause,
+    }
 }
 
 /// What a thread said when it panicked.
@@ -91,6 +95,9 @@ mod tests {
         assert_eq!(ReadBackError::new(text).to_string(), told);
         assert_eq!(ReadBackError::new(told).to_string(), told);
         assert_eq!(ReadBackError::new("Backtrace:").to_string(), "Backtrace:");
+        let text = "Caused by:\n  [Compilation Error]\n  no type `half`\n[Source]\nvoid f() {\n}\nBacktrace:\n";
+        let told = "[Compilation Error]\n  no type `half`";
+        assert_eq!(ReadBackError::new(text).to_string(), told);
     }
 
     #[test]

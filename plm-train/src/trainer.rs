@@ -98,8 +98,8 @@ pub struct Trainer {
     optimizer: ModuleOptimizer,
     config: TrainerConfig,
     step: usize,
-    /// Whether no step has been made here.
-    is_new: bool,
+    /// Steps that were made here, and not before the run was resumed.
+    steps_here: usize,
 }
 
 impl Trainer {
@@ -110,7 +110,7 @@ impl Trainer {
             optimizer: HostAdamW::new(&config).into(),
             config,
             step: 0,
-            is_new: true,
+            steps_here: 0,
         }
     }
 
@@ -170,6 +170,13 @@ impl Trainer {
             .copied()
             .filter(|batch| labels(batch) > 0)
             .collect();
+        if self.steps_here == 1 {
+            // A GPU keeps the memory of the weights that were loaded, in whose place others are now.
+            device
+                .sync()
+                .map_err(|error| plm::Error::of_device(&device, &error))?;
+            device.memory_cleanup();
+        }
         let mut total = 0.0;
         let mut accumulator = GradientsAccumulator::new();
         let take = |share: Share| {
@@ -204,14 +211,8 @@ impl Trainer {
         self.model = self
             .optimizer
             .step(learning_rate, self.model.clone(), gradients);
-        if std::mem::take(&mut self.is_new) {
-            // A GPU keeps the memory of the weights that were loaded, in whose place others are now.
-            device
-                .sync()
-                .map_err(|error| plm::Error::of_device(&device, &error))?;
-            device.memory_cleanup();
-        }
         self.step += 1;
+        self.steps_here += 1;
         Ok(StepReport {
             step: self.step - 1,
             loss: total,

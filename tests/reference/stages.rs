@@ -181,7 +181,7 @@ fn check_variant(variant: &str) {
         .iter()
         .filter(|c| !c.is_video() && !c.is_batch());
     let pictures: Vec<&Case> = pictures.filter(|c| is_wanted(&c.id)).collect();
-    assert!(!pictures.is_empty());
+    assert!(!pictures.is_empty(), "no case of {variant} is wanted");
     for case in pictures {
         let prompt = case.prompt(&plm, case.messages.as_ref().unwrap(), Path::new(&golden));
         if case.id.ends_with("/one_image_vanilla") {

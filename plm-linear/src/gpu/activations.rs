@@ -5,6 +5,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 use burn::cubecl;
 use burn::cubecl::calculate_cube_count_elemwise;
+use burn::cubecl::client::Client;
 use burn::cubecl::prelude::*;
 use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
@@ -12,8 +13,11 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-/// Units of a cube that goes through a row.
-const UNITS: usize = 256;
+/// Units of a cube that goes through a row, if it is long and a device has so many.
+const MOST_UNITS: usize = 1024;
+
+/// Numbers that a unit takes of a shorter row.
+const EACH: usize = 4;
 
 /// Operations on tensors of which no gradient is taken.
 #[backend_extension(Cube, Fusion)]
@@ -42,53 +46,32 @@ pub(crate) trait ActivationOps: Backend {
 
 impl ActivationOps for CubeBackend {
     fn rms_normalized(x: CubeTensor, weight: CubeTensor, eps: f32) -> CubeTensor {
-        let (x, weight) = (into_contiguous(x), into_contiguous(weight));
-        let [groups, rows, width] = x.meta.shape().dims();
-        let y = empty(&x, [groups, rows, width]);
-        if groups * rows * width == 0 {
-            return y;
-        }
-        let client = x.client.clone();
-        // SAFETY: each cube reads a row of `x` and the weight, and writes a row of `y`.
-        #[allow(unsafe_code, reason = "checks would be made for each number")]
-        unsafe {
-            rms_row::launch_unchecked(
-                &client,
-                CubeCount::Static(rows as u32, groups as u32, 1),
-                CubeDim::new_1d(UNITS as u32),
-                x.into_tensor_arg(),
-                weight.into_tensor_arg(),
-                y.clone().into_tensor_arg(),
-                width,
-                eps,
-                UNITS,
-            );
-        }
-        y
+        let weight = into_contiguous(weight);
+        of_rows(x, |client, cubes, units, x, y, width| {
+            let dim = CubeDim::new_1d(units as u32);
+            // SAFETY: each cube reads a row of `x` and the weight, and writes a row of `y`.
+            #[allow(unsafe_code, reason = "checks would be made for each number")]
+            unsafe {
+                let (x, weight, y) = (
+                    x.into_tensor_arg(),
+                    weight.into_tensor_arg(),
+                    y.into_tensor_arg(),
+                );
+                rms_row::launch_unchecked(client, cubes, dim, x, weight, y, width, eps, units);
+            }
+        })
     }
 
     fn softmaxed(x: CubeTensor) -> CubeTensor {
-        let x = into_contiguous(x);
-        let [groups, rows, width] = x.meta.shape().dims();
-        let y = empty(&x, [groups, rows, width]);
-        if groups * rows * width == 0 {
-            return y;
-        }
-        let client = x.client.clone();
-        // SAFETY: each cube reads a row of `x`, and writes a row of `y`.
-        #[allow(unsafe_code, reason = "checks would be made for each number")]
-        unsafe {
-            softmax_row::launch_unchecked(
-                &client,
-                CubeCount::Static(rows as u32, groups as u32, 1),
-                CubeDim::new_1d(UNITS as u32),
-                x.into_tensor_arg(),
-                y.clone().into_tensor_arg(),
-                width,
-                UNITS,
-            );
-        }
-        y
+        of_rows(x, |client, cubes, units, x, y, width| {
+            let dim = CubeDim::new_1d(units as u32);
+            // SAFETY: each cube reads a row of `x`, and writes a row of `y`.
+            #[allow(unsafe_code, reason = "checks would be made for each number")]
+            unsafe {
+                let (x, y) = (x.into_tensor_arg(), y.into_tensor_arg());
+                softmax_row::launch_unchecked(client, cubes, dim, x, y, width, units);
+            }
+        })
     }
 
     fn rotated_heads(x: CubeTensor, cos: CubeTensor, sin: CubeTensor) -> CubeTensor {
@@ -96,9 +79,6 @@ impl ActivationOps for CubeBackend {
         let [batch, seq, heads, head_dim] = x.meta.shape().dims();
         let y = empty(&x, [batch, heads, seq, head_dim]);
         let pairs = batch * seq * heads * head_dim / 2;
-        if pairs == 0 {
-            return y;
-        }
         let client = x.client.clone();
         let cube_dim = CubeDim::new(&client, pairs);
         // SAFETY: each unit reads a pair of `x` and the angle of its row, and writes a pair of `y`.
@@ -118,21 +98,38 @@ impl ActivationOps for CubeBackend {
     }
 }
 
+/// What a kernel makes of the rows of `x`, `[groups, rows, width]`, with a cube of so many units for each.
+fn of_rows(
+    x: CubeTensor,
+    launch: impl FnOnce(&Client, CubeCount, usize, CubeTensor, CubeTensor, usize),
+) -> CubeTensor {
+    let x = into_contiguous(x);
+    let [groups, rows, width] = x.meta.shape().dims();
+    let y = empty(&x, [groups, rows, width]);
+    let client = x.client.clone();
+    let cubes = CubeCount::Static(rows as u32, groups as u32, 1);
+    let most = client.properties().hardware.max_units_per_cube as usize;
+    let most = 1 << most.clamp(1, MOST_UNITS).ilog2();
+    let units = (width / EACH).next_power_of_two().min(most);
+    launch(&client, cubes, units, x, y.clone(), width);
+    y
+}
+
 fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, Shape::new(shape), like.dtype)
 }
 
-/// Where the row of a cube begins.
-#[cube]
-fn row_start(width: usize) -> usize {
-    let row = CUBE_POS_Y as usize * CUBE_COUNT_X as usize + CUBE_POS_X as usize;
-    row * width
+/// How the numbers of units become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Of {
+    Sum,
+    Greatest,
 }
 
-/// The sum of what the units of a cube have.
+/// One number of those that the units of a cube have.
 #[cube]
-fn sum_of_units(own: f32, #[comptime] units: usize) -> f32 {
+fn of_units(own: f32, #[comptime] of: Of, #[comptime] units: usize) -> f32 {
     let unit = UNIT_POS_X as usize;
     let mut shared = Shared::new_slice(units);
     shared[unit] = own;
@@ -141,26 +138,10 @@ fn sum_of_units(own: f32, #[comptime] units: usize) -> f32 {
     while half > 0 {
         if unit < half {
             let other = shared[unit + half];
-            shared[unit] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
-    shared[0]
-}
-
-/// The greatest of what the units of a cube have.
-#[cube]
-fn greatest_of_units(own: f32, #[comptime] units: usize) -> f32 {
-    let unit = UNIT_POS_X as usize;
-    let mut shared = Shared::new_slice(units);
-    shared[unit] = own;
-    sync_cube();
-    let mut half = comptime!(units / 2).runtime();
-    while half > 0 {
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] = max(shared[unit], other);
+            match of {
+                Of::Sum => shared[unit] += other,
+                Of::Greatest => shared[unit] = max(shared[unit], other),
+            }
         }
         sync_cube();
         half /= 2;
@@ -178,7 +159,7 @@ fn rms_row(
     eps: f32,
     #[comptime] units: usize,
 ) {
-    let start = row_start(width);
+    let start = CUBE_POS * width;
     let mut sum = 0.0f32;
     let mut at = UNIT_POS_X as usize;
     while at < width {
@@ -186,7 +167,7 @@ fn rms_row(
         sum += number * number;
         at += units;
     }
-    let mean = sum_of_units(sum, units) / f32::cast_from(width);
+    let mean = of_units(sum, Of::Sum, units) / f32::cast_from(width);
     let root = (mean + eps).sqrt();
     at = UNIT_POS_X as usize;
     while at < width {
@@ -198,26 +179,24 @@ fn rms_row(
 /// As [`rms_row`].
 #[cube(launch_unchecked)]
 fn softmax_row(x: &Tensor<f32>, y: &mut Tensor<f32>, width: usize, #[comptime] units: usize) {
-    let start = row_start(width);
+    let start = CUBE_POS * width;
     let mut greatest = x[start];
     let mut at = UNIT_POS_X as usize;
     while at < width {
         greatest = max(greatest, x[start + at]);
         at += units;
     }
-    let greatest = greatest_of_units(greatest, units);
+    let greatest = of_units(greatest, Of::Greatest, units);
     let mut sum = 0.0f32;
     at = UNIT_POS_X as usize;
     while at < width {
-        let power = (x[start + at] - greatest).exp();
-        y[start + at] = power;
-        sum += power;
+        sum += (x[start + at] - greatest).exp();
         at += units;
     }
-    let sum = sum_of_units(sum, units);
+    let sum = of_units(sum, Of::Sum, units);
     at = UNIT_POS_X as usize;
     while at < width {
-        y[start + at] /= sum;
+        y[start + at] = (x[start + at] - greatest).exp() / sum;
         at += units;
     }
 }
