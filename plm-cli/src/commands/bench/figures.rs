@@ -108,9 +108,7 @@ pub(crate) fn measure(args: &BenchArgs) -> Result<Figures, Error> {
         };
         PerceptionLM::from_dir(model, &options)
     };
-    let load_s = median(repeat, || {
-        timed(|| Ok(synchronized(load()?.device(), || ())?))
-    })?;
+    let load_s = median(repeat, || timed(|| Ok(synchronize(load()?.device())?)))?;
     let plm = load()?;
     let config = plm.config();
 
@@ -266,7 +264,8 @@ fn read_and_answer(
             let last = decoder.extend_to_last(prompt, &mut cache, |_| {})?;
             let mut id = next_id(decoder.logits(last))?;
             prefill.push(start.elapsed().as_secs_f64());
-            synchronized(device, || cache.select(&vec![0; batch]))?;
+            cache.select(&vec![0; batch]);
+            synchronize(device)?;
 
             read_limit.measure();
             let start = Instant::now();
@@ -358,13 +357,11 @@ pub(crate) fn finish(tensor: Tensor<2>) -> Result<(), plm::Error> {
     Ok(())
 }
 
-/// Work, and what a GPU has still to do for it.
-fn synchronized<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, plm::Error> {
-    let result = work();
+/// Waits for what a GPU has still to do.
+fn synchronize(device: &Device) -> Result<(), plm::Error> {
     device
         .sync()
-        .map_err(|error| plm::Error::of_device(device, &error))?;
-    Ok(result)
+        .map_err(|error| plm::Error::of_device(device, &error))
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<f64, Error> {
